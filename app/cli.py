@@ -1,0 +1,149 @@
+"""The ``pst`` command: what runs an installation. Each command calls one function elsewhere."""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from app.backends import environment, running_backends
+from app.db import sync_engine, upgrade
+from app.embedded import EmbeddedError
+from app.main import create_app
+from app.projects.service import DEFAULT_PROJECT, create_key
+from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
+from app.serve import ServeError, serve
+from app.settings import Settings
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Compress transformer language models by sparse fine-tuning, as a service.",
+)
+db = typer.Typer(no_args_is_help=True, help="The database schema.")
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+cli.add_typer(db, name="db")
+cli.add_typer(keys, name="keys")
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder for all data. Default: PST_DATA, else ./pst-data."),
+]
+HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
+DevicesOption = Annotated[
+    str, typer.Option(help="auto, cpu, or cuda:0,cuda:1: one job at a time on each.")
+]
+
+
+def main() -> None:
+    try:
+        cli()
+    except (EmbeddedError, ServeError) as error:
+        typer.echo(f"pst: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+@cli.command("serve")
+def serve_command(
+    data: DataOption = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    devices: DevicesOption = "auto",
+) -> None:
+    """Run everything in this terminal: API, workers, beat, and embedded servers where needed."""
+    serve(
+        _settings(data),
+        host=host,
+        port=port,
+        devices=_resolve_devices(devices),
+        say=lambda line: print(line, flush=True),  # noqa: T201 -- the command's own output
+    )
+
+
+@cli.command()
+def api(
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="A listening socket.")] = None,
+) -> None:
+    """Run the API alone."""
+    with running_backends(_settings()) as settings:
+        config = uvicorn.Config(
+            create_app(settings), host=host, port=port, log_level="warning", access_log=False
+        )
+        sockets = None if fd is None else [socket.socket(fileno=fd)]
+        uvicorn.Server(config).run(sockets)
+
+
+@cli.command()
+def worker(
+    devices: DevicesOption = "auto",
+    queues: Annotated[
+        str, typer.Option(help=f"{JOBS_QUEUE} trains; {MAINTENANCE_QUEUE} sweeps.")
+    ] = JOBS_QUEUE,
+) -> None:
+    """Run a worker alone, for one of the queues."""
+    if queues == MAINTENANCE_QUEUE:
+        _become("worker", MAINTENANCE_QUEUE)
+    if queues == JOBS_QUEUE:
+        _become("worker", JOBS_QUEUE, "--devices", _resolve_devices(devices))
+    raise typer.BadParameter(
+        f"{queues!r} is neither {JOBS_QUEUE} nor {MAINTENANCE_QUEUE}: a busy device must never "
+        "hold up maintenance, so each queue has workers of its own",
+        param_hint="--queues",
+    )
+
+
+@cli.command()
+def beat() -> None:
+    """Run the clock that asks for maintenance; one is enough, none is survived."""
+    _become("worker", "beat")
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Bring the database schema to this release."""
+    with running_backends(_settings()) as settings:
+        upgrade(settings.database_url or "")
+
+
+@keys.command("create")
+def keys_create(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    project: Annotated[str, typer.Option(help="Made if there is none.")] = DEFAULT_PROJECT,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Make an API key and show it, once."""
+    with running_backends(_settings()) as settings:
+        with sync_engine(settings.database_url or "").begin() as connection:
+            new = create_key(connection, name=name, project=project)
+        if as_json:
+            typer.echo(json.dumps({"key": new.key, "name": new.name, "project": project}))
+        else:
+            typer.echo(f"{new.key}\nIt is shown only now.")
+
+
+def _settings(data: Path | None = None) -> Settings:
+    return Settings() if data is None else Settings(data=data)
+
+
+def _become(*module_and_arguments: str) -> None:
+    """Turn this process into another of ours; embedded servers it started stay its children."""
+    with running_backends(_settings()) as settings:
+        command = [sys.executable, "-P", "-m", *module_and_arguments]
+        os.execve(command[0], command, os.environ | environment(settings))  # noqa: S606 -- no shell
+
+
+def _resolve_devices(devices: str) -> str:
+    """What `auto` means here, told without torch: NVIDIA's driver lists its devices in /proc."""
+    if devices != "auto":
+        return devices
+    gpus = Path("/proc/driver/nvidia/gpus")
+    count = len(list(gpus.iterdir())) if gpus.is_dir() else 0
+    return ",".join(f"cuda:{index}" for index in range(count)) or "cpu"

@@ -1,0 +1,77 @@
+"""Engines, the one session dependency, and migrations. Tables and queries live with their nouns."""
+
+import importlib.util
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+from alembic import command
+from alembic.config import Config
+from fastapi import Depends, Request
+from sqlalchemy import Engine, MetaData, NullPool, create_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase
+
+POOL_SIZE = 10  # several API processes must fit into PostgreSQL's 100 connections
+
+# Short statements on single rows: what takes longer waits on something that is wrong.
+CONNECT_ARGS = {
+    "connect_timeout": 5,
+    "options": "-c lock_timeout=5s -c statement_timeout=15s"
+    " -c idle_in_transaction_session_timeout=30s",
+}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+def async_engine(url: str) -> AsyncEngine:
+    return create_async_engine(
+        url, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True, connect_args=CONNECT_ARGS
+    )
+
+
+def sync_engine(url: str) -> Engine:
+    """For the worker: no pool, so that no connection is ever shared over a fork."""
+    return create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS)
+
+
+async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
+    """One transaction a request. Nobody else in ``app/`` commits."""
+    sessions: async_sessionmaker[AsyncSession] = request.app.state.sessions
+    async with sessions() as session:
+        yield session
+        await session.commit()
+
+
+# Function scope: the commit happens before the answer is sent, so a failed one is a 500, not a 202.
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+
+
+def alembic_config(url: str) -> Config:
+    spec = importlib.util.find_spec("migrations")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the package `migrations` is not installed")
+    config = Config()
+    config.set_main_option("script_location", str(Path(spec.origin).parent).replace("%", "%%"))
+    config.attributes["url"] = url
+    return config
+
+
+def upgrade(url: str) -> None:
+    """Bring the schema to the newest revision; waits for another process that is doing so."""
+    command.upgrade(alembic_config(url), "head")

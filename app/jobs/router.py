@@ -1,0 +1,94 @@
+"""HTTP of jobs: signatures, dependencies, one call each. The rules are in service.py."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Path, Request, Response
+
+from app import queue
+from app.db import SessionDep
+from app.jobs import service
+from app.jobs.schemas import JobCreate, JobDetail, JobEventOut, JobMetricOut, JobSummary
+from app.jobs.states import TERMINAL, Status
+from app.jobs.tables import Job
+from app.pages import Cursor, Limit, Page, decode_cursor, decode_number, make_page
+from app.problems import ProblemBody
+from app.security import ProjectId
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses={"4XX": {"model": ProblemBody}})
+
+POLL_SECONDS = 5
+
+JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+
+
+async def owned_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> Job:
+    return await service.get(session, project_id, job_id)
+
+
+OwnedJob = Annotated[Job, Depends(owned_job)]
+
+
+@router.post("", status_code=202, response_model=JobDetail)
+async def create_job(
+    request: Request,
+    response: Response,
+    background: BackgroundTasks,
+    session: SessionDep,
+    project_id: ProjectId,
+    spec: JobCreate,
+) -> Job:
+    """Accept a job; it is durable once this has answered."""
+    job = await service.submit(session, request.app.state.settings, project_id, spec)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    response.headers["Retry-After"] = str(POLL_SECONDS)
+    # Runs after the commit and after the answer: a slow or dead broker holds up nobody.
+    background.add_task(queue.wake, request.app.state.celery)
+    return job
+
+
+@router.get("", response_model=Page[JobSummary])
+async def list_jobs(
+    session: SessionDep,
+    project_id: ProjectId,
+    status: Status | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> object:
+    """The project's jobs, newest first."""
+    before = decode_cursor(cursor) if cursor else None
+    jobs = await service.page(session, project_id, before=before, status=status, limit=limit + 1)
+    return make_page(jobs, limit, [job.id for job in jobs])
+
+
+@router.get("/{job_id}", response_model=JobDetail)
+async def get_job(response: Response, job: OwnedJob) -> Job:
+    """One job: where it stands, and its report once it has succeeded."""
+    if job.status not in TERMINAL:
+        response.headers["Retry-After"] = str(POLL_SECONDS)
+    return job
+
+
+@router.post("/{job_id}/cancel", status_code=202, response_model=JobDetail)
+async def cancel_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> Job:
+    """Stop a job. A queued one is cancelled at once, a running one within some seconds."""
+    return await service.cancel(session, project_id, job_id)
+
+
+@router.get("/{job_id}/events", response_model=Page[JobEventOut])
+async def list_events(
+    session: SessionDep, job: OwnedJob, limit: Limit = 100, cursor: Cursor = None
+) -> object:
+    """What happened to a job, in order."""
+    after = decode_number(cursor)
+    events = await service.events(session, job.id, after=after, limit=limit + 1)
+    return make_page(events, limit, [str(event.seq) for event in events])
+
+
+@router.get("/{job_id}/metrics", response_model=Page[JobMetricOut])
+async def list_metrics(
+    session: SessionDep, job: OwnedJob, limit: Limit = 1000, cursor: Cursor = None
+) -> object:
+    """Loss, sparsity and learning rate by step."""
+    after = decode_number(cursor)
+    metrics = await service.metrics(session, job.id, after=after, limit=limit + 1)
+    return make_page(metrics, limit, [str(metric.step) for metric in metrics])

@@ -1,0 +1,93 @@
+"""Columns and constraints of jobs, their events and their metrics."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base
+from app.jobs.states import Status
+
+Json = dict[str, Any]
+
+STATUSES = ", ".join(f"'{status}'" for status in Status)
+QUEUED = text(f"status = '{Status.QUEUED}'")
+RUNNING = text(f"status = '{Status.RUNNING}'")
+
+
+class Job(Base):
+    """`attempt` is the fencing token: whatever a worker writes names it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(f"status IN ({STATUSES})", name="status"),
+        CheckConstraint(f"(status = '{Status.RUNNING}') = (lease_until IS NOT NULL)", name="lease"),
+        Index("ix_jobs_project_id_id", "project_id", text("id DESC")),
+        Index("ix_jobs_queued", text("priority DESC"), "id", postgresql_where=QUEUED),
+        Index("ix_jobs_running_by_project", "project_id", postgresql_where=RUNNING),
+        Index("ix_jobs_lease_until", "lease_until", postgresql_where=RUNNING),
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    spec: Mapped[Json] = mapped_column(JSONB)
+    hyperparameters: Mapped[Json] = mapped_column(JSONB)
+    status: Mapped[str] = mapped_column(Text, server_default=Status.QUEUED)
+    phase: Mapped[str | None] = mapped_column(Text)
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    attempt: Mapped[int] = mapped_column(Integer, server_default="0")
+    lost_attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    event_seq: Mapped[int] = mapped_column(Integer, server_default="0")
+    cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    worker: Mapped[str | None] = mapped_column(Text)
+    lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    not_before: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    progress: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
+    error: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
+    result: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class JobEvent(Base):
+    """`seq` counts from 1 within a job, without gaps: it is taken under the job's row lock."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer)
+    type: Mapped[str] = mapped_column(Text)
+    data: Mapped[Json] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.clock_timestamp()
+    )
+
+
+class JobMetric(Base):
+    """The series of one training step; a later attempt writes over the steps it repeats."""
+
+    __tablename__ = "job_metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(Integer, primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer)
+    stage: Mapped[str] = mapped_column(Text)
+    loss: Mapped[float] = mapped_column(Float)
+    sparsity: Mapped[float] = mapped_column(Float)
+    learning_rate: Mapped[float] = mapped_column(Float)

@@ -1,0 +1,52 @@
+"""The API put together. Routes are in their nouns' routers."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import async_sessionmaker
+
+from app import health, problems, queue
+from app.artifacts.router import router as artifacts_router
+from app.db import async_engine
+from app.jobs.router import router as jobs_router
+from app.middleware import BodyLimit, RequestId
+from app.settings import Settings
+from app.storage import LocalStorage
+
+DESCRIPTION = "Compresses transformer language models by parameter-efficient sparse training."
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API of an installation.
+
+    Args:
+        settings: With both URLs set; starting embedded servers is the command line's.
+    """
+    if settings.database_url is None or settings.broker_url is None:
+        raise ValueError("the API needs PST_DATABASE_URL and PST_BROKER_URL; `pst api` sets them")
+    engine = async_engine(settings.database_url)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await engine.dispose()
+
+    app = FastAPI(
+        title="pst-service",
+        description=DESCRIPTION,
+        version=version("pst-service"),
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.engine = engine
+    app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
+    app.state.celery = queue.sender(settings.broker_url)
+    app.state.storage = LocalStorage(settings.storage_dir)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestId)
+    problems.install(app)
+    for router in (health.router, jobs_router, artifacts_router):
+        app.include_router(router)
+    return app

@@ -1,0 +1,73 @@
+"""What an installation can be told by its environment (``PST_…``). Nothing here connects."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from pst_core.references import PACKAGED_DATASETS, PACKAGED_MODELS
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Read from ``PST_NAME`` for each field; ``pst serve`` hands its own on to its processes."""
+
+    model_config = SettingsConfigDict(env_prefix="PST_", extra="ignore", frozen=True)
+
+    data: Path = Path("pst-data")
+    """Embedded servers' data, checkpoints, locks and scratch space."""
+    database_url: str | None = None
+    """PostgreSQL. Unset: an embedded one in the data folder."""
+    broker_url: str | None = None
+    """Redis or Valkey. Unset: an embedded one in the data folder."""
+    file_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders that `file:` references may lead into, separated by colons. None: none do."""
+    packages: Annotated[tuple[str, ...], NoDecode] = (*PACKAGED_MODELS, *PACKAGED_DATASETS)
+    """Names that `pkg:` references may use, separated by colons."""
+    lease_seconds: Seconds = 30.0
+    """How long a running job is a worker's without a renewal."""
+    renew_seconds: Seconds = 5.0
+    """How often a lease is renewed and cancel requests are looked for."""
+    grace_seconds: Seconds = 20.0
+    """How long a trainer that was asked to stop may take before it is killed."""
+    poll_seconds: Seconds = 15.0
+    """How often an idle worker asks the database for jobs whose wake-up got lost."""
+    sweep_seconds: Seconds = 10.0
+    """How often expired leases are looked for."""
+    max_lost_attempts: Annotated[int, Field(ge=1)] = 20
+    """A job fails with `worker_lost` once it has lost this many attempts to infrastructure."""
+    max_body_bytes: Annotated[int, Field(ge=1)] = 256 * 1024
+
+    @field_validator("file_roots", "packages", mode="before")
+    @classmethod
+    def _split_at_colons(cls, value: object) -> object:
+        return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _name_the_driver(cls, url: str | None) -> str | None:
+        scheme, _, rest = (url or "").partition("://")
+        return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
+
+    @field_validator("data", "file_roots")
+    @classmethod
+    def _make_absolute(cls, value: Path | tuple[Path, ...]) -> Path | tuple[Path, ...]:
+        # The processes of one installation may be started from different folders.
+        if isinstance(value, tuple):
+            return tuple(path.absolute() for path in value)
+        return value.absolute()
+
+    @cached_property
+    def storage_dir(self) -> Path:
+        return self.data / "storage"
+
+    @cached_property
+    def scratch_dir(self) -> Path:
+        return self.data / "scratch"
+
+    @cached_property
+    def devices_dir(self) -> Path:
+        return self.data / "devices"

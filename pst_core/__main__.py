@@ -1,0 +1,65 @@
+"""``python -m pst_core``: compress and verify without any server."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from pst_core.errors import PstError
+from pst_core.spec import CompressionSpec
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.json", exists=True, dir_okay=False)]
+
+
+@cli.command()
+def compress(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="OUT")]) -> None:
+    """Fine-tune, prune, export to OUT and verify, on this machine."""
+    from pst_core import terminal
+
+    spec = _read_spec(spec_file)
+    if out.exists() and any(out.iterdir()):
+        raise typer.BadParameter(f"{out} is not empty: choose a new folder", param_hint="OUT")
+    report = terminal.compress(spec, out)
+    # A fresh process: it can only know what was written.
+    command = [sys.executable, "-P", "-m", "pst_core", "verify", str(spec_file), str(out)]
+    if subprocess.run(command, check=False).returncode != 0:
+        raise SystemExit(1)
+    terminal.show(report)
+
+
+@cli.command()
+def verify(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="OUT")]) -> None:
+    """Open what `compress` wrote, count its zeros, compare the formats and evaluate again."""
+    from pst_core import terminal
+
+    terminal.verify(_read_spec(spec_file), out)
+
+
+def _read_spec(path: Path) -> CompressionSpec:
+    try:
+        return CompressionSpec.model_validate(json.loads(path.read_bytes()))
+    except ValidationError as error:
+        for item in error.errors():
+            field = ".".join(str(part) for part in item["loc"])
+            typer.echo(f"{path}: {field}: {item['msg']}", err=True)
+    except (ValueError, RecursionError) as error:
+        typer.echo(f"{path} is not JSON: {error}", err=True)
+    raise SystemExit(2)
+
+
+def main() -> None:
+    try:
+        cli()
+    except PstError as error:
+        typer.echo(f"pst_core: {f'{error.field}: ' if error.field else ''}{error}", err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Everything that can go wrong in pst_core, as one tree of types.
+
+How a failure is shown (HTTP, job row, terminal) is decided by whoever catches it, not here.
+
+    PstError
+    ├── SpecError               the spec contradicts itself
+    ├── InvalidDatasetError     the data cannot be used, with the row where there is one
+    ├── ModelNotFoundError      the reference leads to no model
+    ├── UnsupportedModelError   there is a model, and nothing in it that can be pruned
+    ├── NonFiniteLossError      the training diverged, with the step
+    ├── SparsityMissedError     what was exported is not as sparse as was asked
+    └── CheckpointError         a checkpoint's bytes are not what they should be, with the tensor
+        ├── CheckpointCorruptError
+        └── CheckpointVersionError
+"""
+
+from typing import ClassVar
+
+
+class PstError(Exception):
+    """A failure with a stable code, the field it concerns and what the user can do.
+
+    Args:
+        message: What happened, in one sentence.
+        field: The field of the spec it concerns, dotted (``dataset.columns.label``).
+        remedy: What to change to get past it.
+    """
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, field: str | None = None, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".rstrip()
+
+
+class SpecError(PstError):
+    code = "invalid_spec"
+
+
+class InvalidDatasetError(PstError):
+    code = "invalid_dataset"
+
+
+class ModelNotFoundError(PstError):
+    code = "model_not_found"
+
+
+class UnsupportedModelError(PstError):
+    code = "unsupported_model"
+
+
+class NonFiniteLossError(PstError):
+    code = "non_finite_loss"
+
+
+class SparsityMissedError(PstError):
+    code = "sparsity_missed"
+
+
+class CheckpointError(PstError):
+    code = "invalid_checkpoint"
+
+
+class CheckpointCorruptError(CheckpointError):
+    """Truncated, altered or malformed bytes."""
+
+
+class CheckpointVersionError(CheckpointError):
+    """Written by a newer release than this one."""

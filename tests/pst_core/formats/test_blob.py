@@ -1,0 +1,223 @@
+"""One tensor packed and unpacked: nothing is lost, and nothing malformed is believed."""
+
+import contextlib
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pst_core.errors import CheckpointCorruptError, CheckpointError, CheckpointVersionError
+from pst_core.formats import blob
+
+# uint16 is bfloat16; the unsigned type of the same width shows the bits themselves.
+DTYPES = {"float32": "uint32", "float16": "uint16", "uint16": "uint16", "float64": "uint64"}
+HEADER = 16
+KEPT_AT = HEADER + 2 * 8
+MASK_AT = KEPT_AT + 8
+
+Sample = tuple[NDArray[Any], blob.Mask]
+
+
+@st.composite
+def samples(draw: st.DrawFn) -> Sample:
+    """A tensor of random bit patterns, so of NaN payloads and denormals too, and a mask."""
+    shape = tuple(draw(st.lists(st.integers(0, 9), max_size=4)))
+    dtype = draw(st.sampled_from(sorted(DTYPES)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    bits = rng.integers(0, np.iinfo(DTYPES[dtype]).max, shape, DTYPES[dtype], endpoint=True)
+    mask = rng.random(shape) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    return np.asarray(bits).view(dtype), np.asarray(mask)
+
+
+def bits_of(values: NDArray[Any]) -> NDArray[Any]:
+    return values.view(DTYPES[values.dtype.name])
+
+
+def small() -> Sample:
+    rng = np.random.default_rng(5)
+    values = rng.standard_normal((3, 5)).astype(np.float16)
+    return values, np.arange(15).reshape(3, 5) % 4 == 0
+
+
+def seal(body: bytes, *, magic: bytes = blob.MAGIC, version: int = blob.VERSION) -> bytes:
+    """Give bytes a true checksum, so that what refuses them is not the checksum."""
+    return struct.pack("<4sII", magic, version, zlib.crc32(body)) + body
+
+
+def altered(offset: int, new: bytes) -> bytes:
+    packed = bytearray(blob.pack(*small()))
+    packed[offset : offset + len(new)] = new
+    return seal(bytes(packed[12:]))
+
+
+@settings(deadline=None)
+@given(samples())
+def test_kept_entries_keep_their_bits_and_pruned_ones_are_positive_zero(sample: Sample) -> None:
+    values, mask = sample
+    unpacked = blob.unpack(blob.pack(values, mask), "w")
+    assert unpacked.dtype == values.dtype
+    assert unpacked.shape == values.shape
+    assert np.array_equal(bits_of(unpacked), np.where(mask, bits_of(values), 0))
+
+
+@settings(deadline=None)
+@given(samples())
+def test_the_mask_comes_back(sample: Sample) -> None:
+    values, mask = sample
+    unpacked = blob.unpack_mask(blob.pack(values, mask), "w")
+    assert unpacked.dtype == np.bool_
+    assert unpacked.shape == mask.shape
+    assert np.array_equal(unpacked, mask)
+
+
+@settings(deadline=None)
+@given(samples())
+def test_pruned_entries_are_counted_on_the_mask(sample: Sample) -> None:
+    values, mask = sample
+    assert blob.count_pruned(blob.pack(values, mask), "w") == int((~mask).sum())
+
+
+def test_a_kept_zero_stays_kept() -> None:
+    mask = np.array([[True, False]])
+    packed = blob.pack(np.zeros((1, 2), np.float32), mask)
+    assert np.array_equal(blob.unpack_mask(packed, "w"), mask)
+
+
+def test_negative_zero_and_nan_payloads_survive() -> None:
+    bits = np.array([[0x80000000, 0x7FC12345], [0xFFA00001, 0x7F800000]], np.uint32)
+    unpacked = blob.unpack(blob.pack(bits.view(np.float32), np.ones((2, 2), np.bool_)), "w")
+    assert np.array_equal(unpacked.view(np.uint32), bits)
+
+
+def test_a_tensor_of_many_blocks_comes_back() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((1031, 777), np.float32)
+    mask = rng.random(values.shape) < 0.3
+    assert np.array_equal(blob.unpack(blob.pack(values, mask), "w"), np.where(mask, values, 0))
+
+
+def test_arrays_in_another_memory_order_come_back() -> None:
+    values, mask = small()
+    flipped = blob.pack(np.asfortranarray(values), np.asfortranarray(mask))
+    assert flipped == blob.pack(values, mask)
+
+
+def test_an_unpacked_array_is_writable() -> None:
+    assert blob.unpack(blob.pack(*small()), "w").flags.writeable
+
+
+def test_the_documented_example_is_what_is_written() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="utf-8")
+    example = bytes.fromhex(text.split("```")[1])
+    values = np.array([[1.5, 0.0, -2.0]], np.float32)
+    assert blob.pack(values, np.array([[True, False, True]])) == example
+    assert np.array_equal(blob.unpack(example, "w"), values)
+
+
+@pytest.mark.parametrize(
+    ("values", "mask"),
+    [
+        (np.zeros(3, np.int64), np.ones(3, np.bool_)),
+        (np.zeros(3, np.float32), np.ones(3, np.uint8)),
+        (np.zeros(3, np.float32), np.ones((3, 1), np.bool_)),
+        (np.zeros((1,) * 9, np.float32), np.ones((1,) * 9, np.bool_)),
+    ],
+    ids=["dtype", "mask dtype", "shape", "dimensions"],
+)
+def test_what_does_not_fit_the_format_is_not_packed(values: blob.Values, mask: blob.Mask) -> None:
+    with pytest.raises(ValueError, match="Cannot pack"):
+        blob.pack(values, mask)
+
+
+def test_a_blob_cut_anywhere_is_refused() -> None:
+    packed = blob.pack(*small())
+    for length in range(len(packed)):
+        with pytest.raises(CheckpointCorruptError, match=r"decoder\.w"):
+            blob.unpack(packed[:length], "decoder.w")
+
+
+def test_a_blob_with_bytes_to_spare_is_refused() -> None:
+    packed = blob.pack(*small())
+    with pytest.raises(CheckpointCorruptError, match="mask and values take"):
+        blob.unpack(seal(packed[12:] + b"\0"), "w")
+
+
+def test_every_flipped_bit_is_refused() -> None:
+    packed = blob.pack(*small())
+    for position in range(8 * len(packed)):
+        flipped = bytearray(packed)
+        flipped[position // 8] ^= 1 << (position % 8)
+        with pytest.raises(CheckpointError):
+            blob.unpack(bytes(flipped), "w")
+
+
+def test_every_flipped_bit_of_the_mask_is_refused_under_a_true_checksum() -> None:
+    packed = blob.pack(*small())
+    for position in range(16):
+        byte = packed[MASK_AT + position // 8] ^ 1 << (position % 8)
+        with pytest.raises(CheckpointCorruptError):
+            blob.unpack(altered(MASK_AT + position // 8, bytes([byte])), "w")
+
+
+def test_a_newer_version_is_told_from_damage() -> None:
+    with pytest.raises(CheckpointVersionError, match=r"decoder\.w.*Upgrade"):
+        blob.unpack(seal(b"whatever it is", version=2), "decoder.w")
+
+
+@pytest.mark.parametrize(
+    ("packed", "problem"),
+    [
+        (seal(blob.pack(*small())[12:], magic=b"PSTA"), "magic"),
+        (seal(blob.pack(*small())[12:], version=0), "no version 0"),
+        (altered(12, b"\x00"), "no dtype code 0"),
+        (altered(12, b"\x05"), "no dtype code 5"),
+        (altered(13, b"\x01"), "no mask coding 1"),
+        (altered(14, b"\x01"), "no value coding 1"),
+        (altered(15, b"\x09"), "9 dimensions"),
+        (altered(15, b"\x08"), "too few for its header"),
+        (altered(HEADER, struct.pack("<Q", 2)), "mask keeps|not zero|take"),
+        (altered(HEADER, struct.pack("<QQ", 2**63, 2**63)), "too large"),
+        (altered(HEADER, struct.pack("<QQ", 0, 2**63)), "too large"),
+        (altered(KEPT_AT, struct.pack("<Q", 2**63)), "mask and values take"),
+        (altered(MASK_AT, b"\x10\x11"), "mask keeps 3"),
+        (altered(MASK_AT + 1, b"\x91"), "not zero"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_malformed_blob_is_refused_with_the_reason(packed: bytes, problem: str) -> None:
+    with pytest.raises(CheckpointCorruptError, match=problem):
+        blob.unpack(packed, "w")
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=80))
+def test_noise_under_a_true_checksum_never_crashes(noise: bytes) -> None:
+    with contextlib.suppress(CheckpointError):
+        blob.unpack(seal(noise), "w")
+
+
+def test_unpacking_takes_little_more_memory_than_the_tensor() -> None:
+    values = np.ones((2048, 2048), np.float32)
+    packed = blob.pack(values, np.ones(values.shape, np.bool_))
+    tracemalloc.start()
+    blob.unpack(packed, "w")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < values.nbytes + 5_000_000
+
+
+def test_a_shape_that_its_bytes_cannot_hold_allocates_nothing() -> None:
+    huge = altered(HEADER, struct.pack("<QQ", 2**20, 2**20))
+    tracemalloc.start()
+    with pytest.raises(CheckpointCorruptError):
+        blob.unpack(huge, "w")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20

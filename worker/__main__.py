@@ -1,0 +1,73 @@
+"""``python -m worker jobs|maintenance|beat``: the three processes around Celery.
+
+Not ``celery -A``: that would look for the app in the current folder first.
+"""
+
+import argparse
+import os
+import warnings
+from pathlib import Path
+
+from celery.platforms import SecurityWarning
+from celery.signals import worker_init, worker_process_init, worker_shutting_down
+
+from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
+from worker.celery import celery_app, roles, settings
+from worker.launcher import Launcher
+from worker.sweeper import Sweeper
+
+
+# Celery warns root of pickled messages; only JSON is accepted here.
+warnings.filterwarnings("ignore", category=SecurityWarning)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m worker")
+    parser.add_argument("role", choices=["jobs", "maintenance", "beat"])
+    parser.add_argument("--devices", default="cpu", help="for jobs: such as cpu or cuda:0,cuda:1")
+    arguments = parser.parse_args()
+    devices = tuple(arguments.devices.split(","))
+    {"jobs": lambda: run_jobs(devices), "maintenance": run_maintenance, "beat": run_beat}[
+        arguments.role
+    ]()
+
+
+def run_jobs(devices: tuple[str, ...]) -> None:
+    launcher = Launcher(settings, devices)
+    roles.launcher = launcher
+    worker_init.connect(lambda **_: launcher.start_polling(), weak=False)
+    worker_process_init.connect(lambda **_: launcher.forked(), weak=False)
+    worker_shutting_down.connect(lambda **_: launcher.shut_down(), weak=False)
+    _work(JOBS_QUEUE, "--pool=prefork", f"--concurrency={len(devices)}")
+
+
+def run_maintenance() -> None:
+    sweeper = Sweeper(settings)
+    roles.sweeper = sweeper
+    worker_init.connect(lambda **_: sweeper.start_timer(), weak=False)
+    _work(MAINTENANCE_QUEUE, "--pool=solo")
+
+
+def run_beat() -> None:
+    schedule = settings.data / "beat-schedule"
+    Path(settings.data).mkdir(parents=True, exist_ok=True)
+    celery_app.start(["--quiet", "beat", f"--schedule={schedule}", "--pidfile=", "--loglevel=WARNING"])
+
+
+def _work(queue: str, *options: str) -> None:
+    celery_app.worker_main(
+        [
+            "--quiet",
+            "worker",
+            f"--queues={queue}",
+            f"--hostname={queue}-{os.getpid()}@%h",
+            "--without-gossip",
+            "--without-mingle",
+            "--loglevel=WARNING",
+            *options,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The trainer's process: the one part of the worker that loads torch, models and users' data.
+
+It has no credentials; it reads one task file and writes events to one pipe.
+"""
+
+import errno
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from pst_core.compress import Job, Sources, compress
+from pst_core.errors import PstError
+from pst_core.events import Event, FailureEvent, PhaseEvent
+from pst_core.references import DataSource
+from pst_core.spec import CompressionSpec
+from pst_core.trainer import StopRequestedError
+from pst_core.verify import verify_export
+
+logger = logging.getLogger(__name__)
+
+EX_TEMPFAIL = 75  # stopped on request: sysexits.h
+
+
+def main(task_file: str) -> int:
+    logging.basicConfig(level=logging.INFO)
+    transformers.utils.logging.disable_progress_bar()
+    threading.Thread(target=_die_with_supervisor, daemon=True).start()
+    task = json.loads(Path(task_file).read_bytes())
+    stop = threading.Event()
+    if task["task"] == "compress":
+        # Training stops between two steps; verifying has nothing to save and simply ends.
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    pipe = os.fdopen(task["events"], "w", encoding="utf-8")
+
+    def emit(event: Event) -> None:
+        pipe.write(event.model_dump_json() + "\n")
+        pipe.flush()
+
+    try:
+        _run(
+            task, Job(spec=_spec(task), sources=_sources(task), emit=emit, should_stop=stop.is_set)
+        )
+    except StopRequestedError:
+        return EX_TEMPFAIL
+    except Exception as error:
+        logger.exception("the task failed")
+        emit(describe(error))
+        return 1
+    return 0
+
+
+def _run(task: dict[str, Any], job: Job) -> None:
+    out = Path(task["out"])
+    if task["task"] == "compress":
+        compress(job, out)
+    else:
+        job.emit(PhaseEvent(phase="verifying"))
+        verify_export(out, job.spec, job.sources)
+
+
+def _spec(task: dict[str, Any]) -> CompressionSpec:
+    return CompressionSpec.model_validate(task["spec"])
+
+
+def _sources(task: dict[str, Any]) -> Sources:
+    sources = task["sources"]
+    where = tuple(sources["where"]) if sources["where"] else None
+    dataset = DataSource(path=Path(sources["dataset"]), where=where)
+    return Sources(model=Path(sources["model"]), dataset=dataset)
+
+
+def describe(error: Exception) -> FailureEvent:
+    """What the job's owner is told; the traceback stays in the log."""
+    if isinstance(error, PstError):
+        return FailureEvent(
+            code=error.code,
+            message=error.message[:4000],
+            field=error.field,
+            remedy=error.remedy[:2000],
+            retryable=error.retryable,
+        )
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return FailureEvent(
+            code="out_of_memory",
+            message="The device's memory did not suffice.",
+            field="hyperparameters.batch_size",
+            remedy="Lower batch_size or max_length.",
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return FailureEvent(
+            code="disk_full",
+            message="The worker's disk is full.",
+            remedy="Free space in its data folder and post the job again.",
+            retryable=True,
+        )
+    return FailureEvent(
+        code="internal",
+        message=f"The trainer failed with {type(error).__name__}.",
+        remedy="See the worker's log.",
+    )
+
+
+def _die_with_supervisor() -> None:
+    # The kernel kills us with our parent; this is for where that setting got lost.
+    # Not through sys.stdin: its lock, held here for ever, would abort the interpreter's own end.
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(EX_TEMPFAIL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

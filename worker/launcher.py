@@ -1,0 +1,71 @@
+"""Starts supervisors: for a wake-up that Celery brought, and from a timer in case none came.
+
+What a supervisor does with a job is in supervisor.py; both ways end in the same process.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db import sync_engine
+from app.jobs import queries
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Launcher:
+    """Belongs to one Celery worker: its main process polls, its pool processes run wake-ups.
+
+    All supervisors hold the reading end of one pipe as their stdin. It ends when the main process
+    closes the writing end or dies in whatever way: they then stop their trainers and give their
+    jobs back.
+    """
+
+    def __init__(self, settings: Settings, devices: Sequence[str]) -> None:
+        self._settings = settings
+        self._devices = devices
+        self._lifeline, self._lifeline_writer = os.pipe()
+        self._stopping = threading.Event()
+
+    def start_polling(self) -> None:
+        threading.Thread(target=self._poll, name="poll", daemon=True).start()
+
+    def forked(self) -> None:
+        """Let go of the writing end in a pool process: only the main process's life counts."""
+        os.close(self._lifeline_writer)
+
+    def shut_down(self) -> None:
+        if not self._stopping.is_set():
+            self._stopping.set()
+            os.close(self._lifeline_writer)
+
+    def run_next(self) -> None:
+        """Run one job to its end if one is waiting, one device is free and nobody is faster."""
+        if not self._job_waits() or self._stopping.is_set():
+            return
+        supervisor = subprocess.Popen(
+            [sys.executable, "-P", "-m", "worker.supervisor", *self._devices],
+            stdin=self._lifeline,
+        )
+        status = supervisor.wait()
+        if status != 0:
+            logger.error("a supervisor ended with status %d; its lease will expire", status)
+
+    def _poll(self) -> None:
+        while not self._stopping.wait(self._settings.poll_seconds):
+            try:
+                self.run_next()
+            except (SQLAlchemyError, OSError) as error:
+                logger.warning("cannot look for jobs: %s", error)
+
+    def _job_waits(self) -> bool:
+        # A cheap look: most wake-ups find their job taken, and a process costs half a second.
+        engine = sync_engine(self._settings.database_url or "")
+        with engine.connect() as connection:
+            return bool(connection.execute(queries.any_claimable()).scalar())

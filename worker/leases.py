@@ -1,0 +1,80 @@
+"""The lease on a running job: renewed on a thread and connection of its own, distrusted in time.
+
+What is done when it is lost, or when a cancel comes back with a renewal, is the supervisor's.
+"""
+
+import logging
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db import sync_engine
+from app.jobs import queries
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+TRUSTED_SHARE = 0.8  # of the lease's length; the rest is for killing a trainer
+
+
+class Lease:
+    """Renews from the moment it is entered until it is left.
+
+    Args:
+        settings: Lengths and the database.
+        job_id: Whose lease it is.
+        attempt: The fencing token it was claimed under.
+        claimed_at: ``time.monotonic()`` from before the claim was sent.
+    """
+
+    def __init__(self, settings: Settings, job_id: str, attempt: int, *, claimed_at: float) -> None:
+        self._settings = settings
+        self._job_id = job_id
+        self._attempt = attempt
+        self._renewed_at = claimed_at
+        self._left = threading.Event()
+        self._refused = threading.Event()
+        self._thread = threading.Thread(target=self._renew_until_left, name="lease", daemon=True)
+        self.cancel_requested = threading.Event()
+
+    @property
+    def lost(self) -> bool:
+        """True once somebody else may have the job, by the database's word or by our own clock."""
+        age = time.monotonic() - self._renewed_at
+        return self._refused.is_set() or age > self._settings.lease_seconds * TRUSTED_SHARE
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._left.set()
+        self._thread.join()
+
+    def _renew_until_left(self) -> None:
+        engine = sync_engine(self._settings.database_url or "")
+        while not self._left.wait(self._settings.renew_seconds) and not self.lost:
+            asked_at = time.monotonic()
+            renewal = queries.renew(
+                self._job_id, self._attempt, lease_seconds=self._settings.lease_seconds
+            )
+            try:
+                with engine.begin() as connection:
+                    row = connection.execute(renewal).one_or_none()
+            except SQLAlchemyError as error:
+                logger.warning("%s: the lease was not renewed: %s", self._job_id, error)
+                continue
+            if row is None:
+                self._refused.set()
+                return
+            self._renewed_at = asked_at
+            if row.cancel_requested:
+                self.cancel_requested.set()

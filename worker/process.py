@@ -1,0 +1,122 @@
+"""A supervisor's child process: given no secrets, read as untrusted, stopped with its group.
+
+What its events mean, and why it is stopped, is the supervisor's.
+"""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from app import launch
+from worker.devices import Device
+
+MAX_LINE = 4 * 1024 * 1024  # bytes; a report of some thousand matrices is below one
+TICK = 0.2  # seconds between looks at what else may have happened
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "OMP_NUM_THREADS", "LD_LIBRARY_PATH")
+
+
+class ChildProcess:
+    """``python -m worker.child TASK`` in a session of its own.
+
+    It dies with this process by the kernel's doing, by its stdin's end if that should fail, and
+    it holds the device's lock as long as it lives. It must be started from the main thread.
+    """
+
+    def __init__(self, task: Mapping[str, Any], *, scratch: Path, device: Device) -> None:
+        self._reader, writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        task_file = scratch / "task.json"
+        task_file.write_text(json.dumps({**task, "events": writer}), encoding="utf-8")
+        with (scratch / "log.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                launch.command(
+                    [sys.executable, "-P", "-m", "worker.child", str(task_file)], signal="KILL"
+                ),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=scratch,
+                env=_environment(scratch, device),
+                pass_fds=(writer, device.lock),
+                start_new_session=True,
+            )
+        os.close(writer)
+
+    def lines(self) -> Iterator[bytes | None]:
+        """Its event lines until it closes the pipe; None whenever a tick passes without one.
+
+        A line over the limit, or one cut short by the child's end, is dropped.
+        """
+        rest = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._reader, selectors.EVENT_READ)
+            while True:
+                if not selector.select(TICK):
+                    yield None
+                    continue
+                chunk = os.read(self._reader, 65536)
+                if not chunk:
+                    return
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (line for line in lines if len(line) <= MAX_LINE)
+                if len(rest) > MAX_LINE:
+                    # Keeps growing out of bounds without being kept: its tail is over the limit.
+                    rest = rest[: MAX_LINE + 1]
+
+    def wait(self, grace: float) -> int:
+        """Its exit status; killed if it does not end in time, and its group in any case."""
+        pidfd = os.pidfd_open(self._process.pid)
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(pidfd, selectors.EVENT_READ)
+                selector.select(grace)
+        finally:
+            os.close(pidfd)
+        return self.kill()
+
+    def stop(self, grace: float) -> None:
+        """Ask it to stop, and kill its group once it has or the grace time has passed."""
+        if self._process.returncode is None:
+            os.kill(self._process.pid, signal.SIGTERM)
+            self.wait(grace)
+
+    def kill(self) -> int:
+        """Kill its whole group. Not reaped yet, it keeps its id from being anybody else's."""
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        return self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        os.close(self._reader)
+
+
+def _environment(scratch: Path, device: Device) -> dict[str, str]:
+    """Allow-listed: no database, broker or storage credentials, no hub token."""
+    return {
+        **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        **device.environment(),
+        "TMPDIR": str(scratch),
+        "HF_HOME": str(scratch / "huggingface"),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }

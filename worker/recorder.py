@@ -1,0 +1,79 @@
+"""Writes a trainer's events to its job, in batches and under the attempt's fence.
+
+Moves between states are not written here: they are the attempt's own.
+"""
+
+import logging
+import time
+from typing import Any
+
+from sqlalchemy import Executable
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.jobs import queries
+from pst_core.events import EvaluationEvent, PhaseEvent, ProgressEvent
+
+logger = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 0.5
+MAX_PENDING_METRICS = 10_000  # kept while the database is away; the oldest go first
+
+Recordable = PhaseEvent | ProgressEvent | EvaluationEvent
+
+
+class Recorder:
+    """Keeps what the database does not take, and tries again.
+
+    ``fenced`` turns true once the job is not ours.
+    """
+
+    def __init__(self, sessions: sessionmaker[Session], job_id: str, attempt: int) -> None:
+        self._sessions = sessions
+        self._job = (job_id, attempt)
+        self._events: list[Executable] = []
+        self._progress: dict[str, Any] | None = None
+        self._metrics: dict[int, dict[str, Any]] = {}
+        self._flushed_at = 0.0
+        self.fenced = False
+
+    def add(self, event: Recordable) -> None:
+        match event:
+            case PhaseEvent(phase=phase):
+                data = {"phase": phase}
+                self._events.append(queries.record(*self._job, "phase", data, phase=phase))
+            case EvaluationEvent():
+                data = event.model_dump(mode="json", exclude={"type"})
+                self._events.append(queries.record(*self._job, "evaluation", data))
+            case ProgressEvent():
+                self._progress = event.model_dump(mode="json", exclude={"type"})
+                series = {"step", "stage", "loss", "sparsity", "learning_rate"}
+                self._metrics[event.step] = event.model_dump(mode="json", include=series)
+                while len(self._metrics) > MAX_PENDING_METRICS:
+                    del self._metrics[next(iter(self._metrics))]
+
+    def flush(self, *, force: bool = False) -> None:
+        """Write what is pending, in one transaction, if some time has passed since the last."""
+        due = force or time.monotonic() - self._flushed_at > FLUSH_SECONDS
+        if not due or not (self._events or self._metrics):
+            return
+        self._flushed_at = time.monotonic()
+        try:
+            with self._sessions.begin() as session:
+                self.fenced = not self._write(session)
+        except OperationalError as error:
+            logger.warning("%s: events wait for the database: %s", self._job[0], error)
+            return
+        self._events, self._metrics, self._progress = [], {}, None
+
+    def _write(self, session: Session) -> bool:
+        for statement in self._events:
+            if session.scalars(statement).one_or_none() is None:
+                return False
+        if self._progress is None:
+            return True
+        progress = queries.set_progress(*self._job, self._progress)
+        if session.execute(progress).rowcount == 0:  # type: ignore[attr-defined]
+            return False
+        session.execute(queries.write_metrics(*self._job, list(self._metrics.values())))
+        return True

@@ -1,0 +1,76 @@
+"""``python -m worker.supervisor DEVICE…``: take a device, claim a job, see an attempt through.
+
+Its stdin is the lifeline of the worker that started it; see launcher.py. How an attempt goes is in
+attempt.py.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+from sqlalchemy.orm import sessionmaker
+
+from app.db import sync_engine
+from app.jobs import queries
+from app.settings import Settings
+from worker.attempt import Attempt
+from worker.devices import take_free
+from worker.leases import Lease
+
+logger = logging.getLogger(__name__)
+
+
+def main(devices: list[str]) -> None:
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch_lifeline, args=(stopping,), daemon=True).start()
+    supervise(Settings(), devices, stopping)
+
+
+def supervise(settings: Settings, devices: list[str], stopping: threading.Event) -> bool:
+    """Run at most one attempt; False where no device was free or no job waiting.
+
+    The device comes first: whoever holds it asks for a job, so that a wake-up and the poll can
+    never have two jobs for one device.
+    """
+    device = take_free(devices, settings.devices_dir)
+    if device is None:
+        return False
+    try:
+        sessions = sessionmaker(sync_engine(settings.database_url or ""), expire_on_commit=False)
+        worker = f"{socket.gethostname()}:{os.getpid()}:{device.name}"
+        claimed_at = time.monotonic()
+        claim = queries.claim(worker=worker, lease_seconds=settings.lease_seconds)
+        with sessions.begin() as session:
+            job = session.scalars(claim).one_or_none()
+        if job is None:
+            return False
+        with Lease(settings, job.id, job.attempt, claimed_at=claimed_at) as lease:
+            Attempt(
+                settings=settings,
+                sessions=sessions,
+                job=job,
+                device=device,
+                lease=lease,
+                stopping=stopping,
+                started=claimed_at,
+            ).run()
+        return True
+    finally:
+        os.close(device.lock)
+
+
+def _watch_lifeline(stopping: threading.Event) -> None:
+    # Nobody writes to it: reading returns when the last writing end is closed.
+    os.read(sys.stdin.fileno(), 1)
+    stopping.set()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
