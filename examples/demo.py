@@ -1,4 +1,4 @@
-"""The main job from start to end, as a pipeline would run it: serve, post, watch, download, load, use.
+"""The main job as a pipeline would run it: serve, post, watch, download, load, use.
 
 Everything goes over HTTP; nothing of the service is imported but the loader a user would import.
 """
@@ -135,7 +135,7 @@ def download(client: httpx.Client, job_id: str, folder: Path) -> Path:
     """Fetch the packed checkpoint and compare its bytes with what the service says of them."""
     artifacts = client.get(f"/jobs/{job_id}/artifacts").raise_for_status().json()["data"]
     artifact = next(entry for entry in artifacts if entry["format"] == "packed")
-    path = folder / artifact["name"]
+    path = folder / str(artifact["name"])
     digest = hashlib.sha256()
     with client.stream("GET", f"/jobs/{job_id}/checkpoint") as answer, path.open("wb") as file:
         answer.raise_for_status()
@@ -155,9 +155,10 @@ def classify(folder: Path, sentences: tuple[str, ...]) -> None:
     encoded = tokenizer(list(sentences), return_tensors="pt", padding=True)
     with torch.inference_mode():
         shares = model(**encoded).logits.softmax(-1)
+    names = list((model.config.id2label or {}).values())
     meanings = {"0": "negative", "1": "positive"}
     for sentence, share in zip(sentences, shares, strict=True):
-        label = model.config.id2label[int(share.argmax())]
+        label = names[int(share.argmax())]
         console.print(f"{meanings[label]} ({float(share.max()):.0%})  {sentence}")
 
 

@@ -20,11 +20,12 @@ SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.json", exists=True, dir_
 @cli.command()
 def compress(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="OUT")]) -> None:
     """Fine-tune, prune, export to OUT and verify, on this machine."""
+    spec = _read_spec(spec_file)
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise typer.BadParameter(f"{out} is not empty: choose a new folder", param_hint="OUT")
+    # Only now: it takes seconds to load torch, and a mistyped spec should not have to wait.
     from pst_core import terminal
 
-    spec = _read_spec(spec_file)
-    if out.exists() and any(out.iterdir()):
-        raise typer.BadParameter(f"{out} is not empty: choose a new folder", param_hint="OUT")
     report = terminal.compress(spec, out)
     # A fresh process: it can only know what was written.
     command = [sys.executable, "-P", "-m", "pst_core", "verify", str(spec_file), str(out)]
@@ -36,9 +37,10 @@ def compress(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="O
 @cli.command()
 def verify(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="OUT")]) -> None:
     """Open what `compress` wrote, count its zeros, compare the formats and evaluate again."""
+    spec = _read_spec(spec_file)
     from pst_core import terminal
 
-    terminal.verify(_read_spec(spec_file), out)
+    terminal.verify(spec, out)
 
 
 def _read_spec(path: Path) -> CompressionSpec:

@@ -10,19 +10,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from torch import Tensor
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel
 
 from pst_core.batches import Example, tokenize, training_batches
-from pst_core.convert import convert, materialize, prunable_linears
+from pst_core.convert import convert, materialize
 from pst_core.data import SplitData, load_splits
-from pst_core.errors import UnsupportedModelError
 from pst_core.evaluate import accuracy
 from pst_core.events import (
     Emit,
@@ -35,6 +28,7 @@ from pst_core.events import (
 from pst_core.formats.dense import weight_bytes, write_dense
 from pst_core.formats.manifest import Manifest, list_files, write_manifest
 from pst_core.formats.packed import write_packed
+from pst_core.pretrained import load_classifier, load_tokenizer
 from pst_core.references import DataSource
 from pst_core.report import Cost, Evaluation, Outcome, PrunedMatrix, Report
 from pst_core.spec import CompressionSpec
@@ -116,54 +110,16 @@ def prepare(spec: CompressionSpec, sources: Sources) -> Prepared:
 
     Raises:
         InvalidDatasetError: With the field or the row at fault.
-        UnsupportedModelError: The tokenizer cannot be loaded.
+        UnsupportedModelError: The tokenizer cannot be loaded, or does not fit.
     """
     data = load_splits(spec.dataset, sources.dataset, seed=spec.seed)
-    tokenizer = _load_tokenizer(spec, sources)
     max_length = spec.resolved_hyperparameters().max_length
+    tokenizer = load_tokenizer(sources.model, max_length=max_length)
     examples = {
         name: tokenize(rows, data.labels, tokenizer, max_length=max_length)
         for name, rows in data.named().items()
     }
     return Prepared(data=data, pad_token=tokenizer.pad_token_id or 0, **examples)
-
-
-def _load_tokenizer(spec: CompressionSpec, sources: Sources) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            sources.model, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise UnsupportedModelError(
-            f"The tokenizer of {spec.model} cannot be loaded: {error}", field="model"
-        ) from error
-    return tokenizer
-
-
-def _load_model(job: Job, prepared: Prepared) -> PreTrainedModel:
-    # The task head is new: seeding here gives every stage and attempt the same one.
-    torch.manual_seed(job.spec.seed)
-    labels = dict(enumerate(prepared.data.labels))
-    try:
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            job.sources.model,
-            num_labels=len(labels),
-            id2label=labels,
-            label2id={label: number for number, label in labels.items()},
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise UnsupportedModelError(
-            f"{job.spec.model} cannot be loaded as a classifier: {error}",
-            field="model",
-            remedy="Use an encoder such as BERT, RoBERTa or DistilBERT, with *.safetensors.",
-        ) from error
-    prunable_linears(model)
-    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
-    return model
 
 
 def _train_baseline(job: Job, prepared: Prepared) -> Measured:
@@ -173,7 +129,8 @@ def _train_baseline(job: Job, prepared: Prepared) -> Measured:
 
 def _train_stage(job: Job, prepared: Prepared, stage: Stage) -> Trained:
     hyper = job.spec.resolved_hyperparameters()
-    model = _load_model(job, prepared)
+    # The same seed gives every stage and attempt the same head.
+    model = load_classifier(job.sources.model, prepared.data.labels, seed=job.spec.seed)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     sparse = stage == "main" and job.spec.method == "pst"
     layers = convert(model, hyper) if sparse else {}
@@ -215,8 +172,6 @@ def _progress(job: Job, stage: Stage, stage_steps: int) -> Callable[[StepReport]
     def report(at: StepReport) -> None:
         # The stage still to come is taken to cost as much a step as this one.
         left = stages * stage_steps - before - at.step
-        stage_left = stage_steps - at.step
-        eta = at.seconds_left * left / stage_left if stage_left else 0.0
         job.emit(
             ProgressEvent(
                 stage=stage,
@@ -225,7 +180,7 @@ def _progress(job: Job, stage: Stage, stage_steps: int) -> Callable[[StepReport]
                 loss=at.loss,
                 sparsity=at.sparsity,
                 learning_rate=at.learning_rate,
-                eta_seconds=eta,
+                eta_seconds=at.step_seconds * left,
             )
         )
 

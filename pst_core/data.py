@@ -4,19 +4,21 @@ import csv
 import hashlib
 import json
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
 
 from pst_core.errors import InvalidDatasetError
 from pst_core.references import DataSource
 from pst_core.report import DataSummary
-from pst_core.spec import Columns, Dataset, Splits
+from pst_core.spec import Columns, Dataset, Splits, is_storable
 
 Record = Mapping[object, object]
+NUMBER = re.compile(r"-?[0-9]{1,18}")
 FIELD_LIMIT = 1_000_000  # characters; a longer cell is a broken quote, not a text
 
 
@@ -89,20 +91,26 @@ def _given_splits(dataset: Dataset, source: DataSource) -> dict[str, tuple[Row, 
             field="dataset.splits",
             remedy="Leave dataset.splits out.",
         )
-    splits: dict[str, tuple[Row, ...]] = {"validation": ()}
+    splits: dict[str, tuple[Row, ...]] = {}
     for name in ("train", "validation", "test"):
-        for path in sorted(source.path.glob(f"{name}.*")):
-            splits[name] = tuple(_read(path, dataset.columns, source.where))
-        if name not in splits:
+        found = [path for path in sorted(source.path.glob(f"{name}.*")) if path.is_file()]
+        if not found and name == "validation":
+            splits[name] = ()
+        elif len(found) != 1:
+            there = ", ".join(path.name for path in found) or "none"
             raise InvalidDatasetError(
-                f"{source.path.name} has no {name}.csv or {name}.jsonl.", field="dataset.ref"
+                f"{source.path.name} needs one {name}.csv or {name}.jsonl, and has {there}.",
+                field="dataset.ref",
+                remedy="A folder has one file for each of train, test and, if wanted, validation.",
             )
+        else:
+            splits[name] = tuple(_read(found[0], dataset.columns, source.where))
     return splits
 
 
 def _carve(rows: Sequence[Row], splits: Splits, seed: int) -> dict[str, tuple[Row, ...]]:
     sizes = {
-        name: size if isinstance(size, int) else round(size * len(rows))
+        name: size if isinstance(size, int) else max(1, int(size * len(rows)))
         for name, size in splits.model_dump().items()
     }
     if sum(sizes.values()) > len(rows):
@@ -112,10 +120,7 @@ def _carve(rows: Sequence[Row], splits: Splits, seed: int) -> dict[str, tuple[Ro
             remedy="Ask for fewer rows, or for shares that sum to at most 1.",
         )
     queue = iter(stratified(rows, seed))
-    return {
-        name: tuple(row for row, _ in zip(queue, range(n), strict=False))
-        for name, n in sizes.items()
-    }
+    return {name: tuple(islice(queue, size)) for name, size in sizes.items()}
 
 
 def stratified(rows: Sequence[Row], seed: int) -> list[Row]:
@@ -151,7 +156,7 @@ def _labels(splits: Mapping[str, tuple[Row, ...]]) -> tuple[str, ...]:
             field="dataset.columns.label",
             remedy="It needs two labels at least.",
         )
-    numeric = all(label.lstrip("-").isdecimal() for label in seen)
+    numeric = all(NUMBER.fullmatch(label) for label in seen)
     return tuple(sorted(seen, key=int if numeric else str))
 
 
@@ -176,7 +181,7 @@ def _read(path: Path, columns: Columns, where: tuple[str, str] | None) -> list[R
             ]
     except UnicodeDecodeError as error:
         raise InvalidDatasetError(
-            f"{path.name} is not UTF-8: {error.reason} near byte {error.start}.",
+            f"{path.name}, line {_undecodable_line(path)}: not UTF-8 ({error.reason}).",
             field="dataset.ref",
             remedy="Save it as UTF-8.",
         ) from error
@@ -187,6 +192,15 @@ def _read(path: Path, columns: Columns, where: tuple[str, str] | None) -> list[R
     return rows
 
 
+def _undecodable_line(path: Path) -> int:
+    # The decoder reads in chunks and does not know where in the file it is.
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.decode("utf-8", errors="ignore").encode() != line:
+                return number
+    return 1
+
+
 def _csv_records(file: TextIO, name: str) -> Iterator[tuple[str, Record]]:
     csv.field_size_limit(FIELD_LIMIT)
     reader = csv.DictReader(file, strict=True)
@@ -195,7 +209,7 @@ def _csv_records(file: TextIO, name: str) -> Iterator[tuple[str, Record]]:
             yield f"{name}, line {reader.line_num}", record
     except csv.Error as error:
         raise InvalidDatasetError(
-            f"{name}, line {reader.line_num}: {error}.",
+            f"{name}, line {reader.reader.line_num}: {error}.",
             field="dataset.ref",
             remedy="Check the quotes there.",
         ) from error
@@ -230,7 +244,7 @@ def _row(record: Record, columns: Columns, place: str) -> Row:
         value = record[column]
         # JSON's true and 1.0 have no one spelling as a class name.
         usable = isinstance(value, str | int) and not isinstance(value, bool)
-        if not usable or not str(value).strip() or "\0" in str(value):
+        if not usable or not str(value).strip() or not is_storable(str(value)):
             raise InvalidDatasetError(
                 f"{place}: the column {column!r} holds no {role}.",
                 field=f"dataset.columns.{role}",

@@ -22,9 +22,13 @@ Preset = Literal["paper"]
 Precision = Literal["float32", "bfloat16"]
 
 
+def is_storable(text: str) -> bool:
+    """Whether UTF-8 and PostgreSQL take it: without NUL and halves of surrogate pairs."""
+    return not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text)
+
+
 def _storable(text: str) -> str:
-    # PostgreSQL's text and jsonb take neither NUL nor half a surrogate pair.
-    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+    if not is_storable(text):
         raise ValueError("must not contain NUL or unpaired surrogates")
     return text
 
@@ -105,7 +109,7 @@ class Hyperparameters(Strict):
     """Weight of U V in the updated weight."""
     initial_warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps before the sparsity starts to rise."""
-    final_hold: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    final_hold: Annotated[float, Field(ge=0, lt=1, validate_default=True)] = 0.3
     """Share of the steps trained at the target sparsity."""
     precision: Precision = "float32"
     """Of the matrix products; the factors, scores and masks are always float32."""

@@ -20,7 +20,8 @@ from pst_core.report import Cost
 from pst_core.schedule import learning_rate_factor, sparsity_at
 from pst_core.spec import Hyperparameters
 
-REPORTS = 200  # steps reported of a whole run, about
+REPORTS = 200  # of a short run; a long one reports every REPORT_EVERY steps
+REPORT_EVERY = 25
 
 
 class StopRequestedError(Exception):
@@ -33,7 +34,8 @@ class StepReport:
     loss: float
     sparsity: float
     learning_rate: float
-    seconds_left: float
+    step_seconds: float
+    """Median so far."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +87,7 @@ def train(run: Run) -> Cost:
     optimizer, base_rates = _optimizer(run)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     clock = _Clock()
-    report_every = max(1, run.total_steps // REPORTS)
+    report_every = min(max(1, run.total_steps // REPORTS), REPORT_EVERY)
     run.model.train()
     for step in range(1, run.total_steps + 1):
         if run.should_stop():
@@ -107,7 +109,7 @@ def train(run: Run) -> Cost:
                     loss=loss_value,
                     sparsity=sparsity,
                     learning_rate=rate,
-                    seconds_left=statistics.median(clock.steps) * (run.total_steps - step),
+                    step_seconds=statistics.median(clock.steps),
                 )
             )
     return _cost(run, clock)

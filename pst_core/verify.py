@@ -24,8 +24,9 @@ from pst_core.formats.manifest import (
     write_manifest,
 )
 from pst_core.formats.packed import read_masks, unpack
-from pst_core.loading import load
+from pst_core.loading import load, verify_files
 from pst_core.masks import prune_count
+from pst_core.pretrained import to_device
 from pst_core.report import Accuracy, Outcome
 from pst_core.spec import CompressionSpec
 
@@ -44,8 +45,9 @@ def verify_export(out_dir: Path, spec: CompressionSpec, sources: Sources) -> Non
         CheckpointCorruptError: Anything else is not what the manifest says.
     """
     prepared = prepare(spec, sources)
-    for folder in sorted(path for path in out_dir.iterdir() if path.is_dir()):
-        manifest = check_files(folder)
+    for name in ("dense",) if spec.method == "dense" else ("dense", "packed"):
+        folder = out_dir / name
+        manifest = _check_manifest(folder, spec)
         packed = manifest.format == "packed"
         if packed:
             _check_masks(folder, manifest.outcome)
@@ -61,20 +63,15 @@ def verify_export(out_dir: Path, spec: CompressionSpec, sources: Sources) -> Non
         write_manifest(folder, manifest.model_copy(update={"attestation": attestation}))
 
 
-def check_files(folder: Path) -> Manifest:
-    """The manifest of a checkpoint folder whose files are, to the byte, those it names.
-
-    Raises:
-        CheckpointCorruptError: Names the first file that is not.
-    """
+def _check_manifest(folder: Path, spec: CompressionSpec) -> Manifest:
+    verify_files(folder)
     manifest = read_manifest(folder)
-    found = list_files(folder)
-    for name in sorted(manifest.files.keys() | found.keys()):
-        if manifest.files.get(name) != found.get(name):
-            raise CheckpointCorruptError(
-                f"{folder / name} is missing, altered or unknown to pst.json.",
-                remedy="Download the checkpoint again.",
-            )
+    if manifest.outcome.spec != spec or manifest.format != folder.name:
+        raise CheckpointCorruptError(f"{folder} was made from another spec or is another format.")
+    if strangers := list_files(folder).keys() - manifest.files.keys():
+        raise CheckpointCorruptError(
+            f"{folder} has files that its pst.json does not list: {min(strangers)}."
+        )
     return manifest
 
 
@@ -130,7 +127,7 @@ def _tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
 
 def _evaluate(folder: Path, outcome: Outcome, prepared: Prepared) -> Accuracy:
     model, _ = load(folder)
-    found = accuracy(model, prepared.test, pad_token=prepared.pad_token)
+    found = accuracy(to_device(model), prepared.test, pad_token=prepared.pad_token)
     if found != outcome.evaluation.test:
         raise CheckpointCorruptError(
             f"{folder} scores {found.correct} of {found.total} on the test split, and its trainer "

@@ -16,7 +16,6 @@ from worker.celery import celery_app, roles, settings
 from worker.launcher import Launcher
 from worker.sweeper import Sweeper
 
-
 # Celery warns root of pickled messages; only JSON is accepted here.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
@@ -51,7 +50,8 @@ def run_maintenance() -> None:
 def run_beat() -> None:
     schedule = settings.data / "beat-schedule"
     Path(settings.data).mkdir(parents=True, exist_ok=True)
-    celery_app.start(["--quiet", "beat", f"--schedule={schedule}", "--pidfile=", "--loglevel=WARNING"])
+    options = [f"--schedule={schedule}", "--pidfile=", "--loglevel=WARNING"]
+    celery_app.start(["--quiet", "beat", *options])
 
 
 def _work(queue: str, *options: str) -> None:

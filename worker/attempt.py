@@ -133,7 +133,7 @@ class Attempt:
             raise failure(
                 "trainer_crashed",
                 f"The trainer {how}.",
-                remedy="Signal 9 often means too little memory: then lower batch_size or max_length.",
+                remedy="Signal 9 often means too little memory: lower batch_size then.",
                 retryable=True,
             )
         return report

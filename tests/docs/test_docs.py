@@ -1,0 +1,109 @@
+"""The docs are true where a machine can tell: links, files, functions, targets, commands."""
+
+import ast
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from app.cli import cli
+from app.main import create_app
+from app.settings import Settings
+from pst_core.errors import PstError
+from pst_core.spec import CompressionSpec
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+CODE = re.compile(r"`([^`\n]+)`")
+MODULE = re.compile(r"(?:app|worker|pst_core|migrations|tests|examples)/[\w/]+\.py")
+FUNCTION = re.compile(r"((?:app|worker|pst_core)/[\w/]+\.py):(\w+)")
+PST_COMMAND = re.compile(r"(?:\.venv/bin/)?pst ((?:serve|api|worker|beat|db|keys)\b[^`\"\n]*)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_module_that_is_named_exists(page: Path) -> None:
+    for path in MODULE.findall(page.read_text(encoding="utf-8")):
+        assert (ROOT / path).is_file(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_function_that_is_named_exists(page: Path) -> None:
+    for path, name in FUNCTION.findall(page.read_text(encoding="utf-8")):
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        names = {node.name for node in ast.walk(tree) if hasattr(node, "name")}
+        assert name in names, f"{path}:{name}"
+
+
+def test_every_make_target_in_the_docs_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+
+    for page in PAGES:
+        for line in CODE.findall(page.read_text(encoding="utf-8")):
+            for words in re.findall(r"^make ([\w ]+)$", line):
+                assert set(words.split()) <= targets, f"{page.name}: {line}"
+
+
+def test_every_pst_command_in_the_docs_is_one() -> None:
+    group = typer.main.get_command(cli)
+    commands = {
+        found for page in PAGES for found in PST_COMMAND.findall(page.read_text(encoding="utf-8"))
+    }
+    assert len(commands) >= 6
+
+    for line in commands:
+        parse(group, shlex.split(line.split("`")[0].split(",")[0]))
+
+
+def parse(command: object, words: list[str]) -> None:
+    """Parse a command line by the command's own parser, group after group, and run nothing."""
+    while hasattr(command, "commands") and words:
+        command = command.commands[words.pop(0)]
+    command.make_context("pst", [word for word in words if word != "…"])  # type: ignore[attr-defined]
+
+
+def test_the_readmes_request_is_a_valid_spec() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (body,) = re.findall(r"-d '(\{.*\})'", readme)
+
+    CompressionSpec.model_validate(json.loads(body))
+
+
+def test_every_setting_in_the_docs_is_one() -> None:
+    names = {f"PST_{name.upper()}" for name in Settings.model_fields} | {"PST_API_KEY"}
+
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for variable in re.findall(r"PST_[A-Z_]*[A-Z]", text):
+            known = variable in names or variable in ("PST_PG_BIN", "PST_VALKEY_BIN")
+            assert known or variable.startswith("PST_POSTGRES"), f"{page.name}: {variable}"
+
+
+def test_every_failure_class_is_in_the_docs() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+    def classes(error: type[PstError]) -> set[str]:
+        return {error.code}.union(*(classes(child) for child in error.__subclasses__()))
+
+    for code in classes(PstError) - {"invalid_spec"}:
+        assert f"`{code}`" in page, code
+
+
+def test_every_route_in_the_docs_exists(settings: Settings) -> None:
+    paths = create_app(settings).openapi()["paths"]
+
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for method, path in re.findall(r"\b(GET|POST|DELETE) (/jobs[\w/{}]*)", text):
+            named = re.sub(r"\{\w+\}", "{job_id}", path)
+            assert method.lower() in paths.get(named, {}), f"{page.name}: {method} {path}"

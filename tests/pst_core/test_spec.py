@@ -1,0 +1,171 @@
+"""A spec says what it wants, or is refused with the field that is wrong."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pst_core.spec import CompressionSpec, Hyperparameters, Splits
+
+MINIMAL: dict[str, Any] = {"model": "pkg:m", "dataset": "pkg:d", "sparsity": 0.9}
+
+
+def make(**changes: Any) -> CompressionSpec:  # noqa: ANN401 -- whatever JSON may hold
+    return CompressionSpec.model_validate(MINIMAL | changes)
+
+
+def wrong_fields(**changes: Any) -> set[str]:  # noqa: ANN401 -- whatever JSON may hold
+    """The dotted fields that a spec is refused for."""
+    with pytest.raises(ValidationError) as caught:
+        make(**changes)
+    return {".".join(str(part) for part in item["loc"]) for item in caught.value.errors()}
+
+
+def test_a_bare_dataset_reference_stands_for_its_defaults() -> None:
+    assert make().dataset.model_dump() == {
+        "ref": "pkg:d",
+        "columns": {"text": "text", "label": "label"},
+        "splits": None,
+    }
+
+
+def test_the_defaults_are_those_of_the_paper() -> None:
+    paper = {
+        "rank": 8, "score_rank": 8, "alpha1": 1.0, "alpha2": 1.0, "beta": 1.0,
+        "initial_warmup": 0.1, "final_hold": 0.3, "weight_decay": 0.0,
+    }  # fmt: skip
+    assert paper.items() <= make().resolved_hyperparameters().model_dump().items()
+
+
+def test_pst_publishes_packed_by_default() -> None:
+    assert make().formats == ("packed",)
+
+
+def test_dense_publishes_dense_by_default() -> None:
+    assert make(method="dense", sparsity=None).formats == ("dense",)
+
+
+def test_a_dense_spec_needs_no_sparsity() -> None:
+    spec = CompressionSpec.model_validate({"model": "m", "dataset": "d", "method": "dense"})
+    assert spec.sparsity is None
+
+
+def test_a_pst_spec_without_sparsity_is_refused() -> None:
+    assert wrong_fields(sparsity=None) == {"sparsity"}
+
+
+def test_a_dense_spec_with_sparsity_is_refused() -> None:
+    assert wrong_fields(method="dense") == {"sparsity"}
+
+
+def test_a_dense_spec_with_a_baseline_is_refused() -> None:
+    assert wrong_fields(method="dense", sparsity=None, baseline="train") == {"baseline"}
+
+
+def test_a_dense_spec_that_packs_is_refused() -> None:
+    assert wrong_fields(method="dense", sparsity=None, formats=["packed"]) == {"formats"}
+
+
+@pytest.mark.parametrize("sparsity", [0, 1, -0.1, 1.5, float("nan"), float("inf"), "most"])
+def test_a_sparsity_outside_0_to_1_is_refused(sparsity: object) -> None:
+    assert wrong_fields(sparsity=sparsity) == {"sparsity"}
+
+
+@pytest.mark.parametrize("field", ["colour", "Sparsity"])
+def test_an_unknown_field_is_refused(field: str) -> None:
+    assert wrong_fields(**{field: 1}) == {field}
+
+
+def test_an_unknown_hyperparameter_is_refused_with_its_path() -> None:
+    assert wrong_fields(hyperparameters={"lr": 1}) == {"hyperparameters.lr"}
+
+
+@pytest.mark.parametrize("formats", [[], ["packed", "packed"], ["zip"], "packed", None])
+def test_formats_that_name_none_one_twice_or_an_unknown_one_are_refused(formats: object) -> None:
+    assert {field.partition(".")[0] for field in wrong_fields(formats=formats)} == {"formats"}
+
+
+@pytest.mark.parametrize("field", ["model", "dataset"])
+@pytest.mark.parametrize(
+    "reference", ["", "s3:bucket/x", "http://host/x", "a\0b", "x" * 1025, "\ud800"]
+)
+def test_a_malformed_reference_is_refused(field: str, reference: str) -> None:
+    expected = {"model": "model", "dataset": "dataset.ref"}[field]
+    assert wrong_fields(**{field: reference}) == {expected}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("alpha1", -1), ("batch_size", 0), ("batch_size", 1.5), ("beta", float("inf")),
+        ("epochs", 0), ("final_hold", 1), ("initial_warmup", -0.1), ("learning_rate", 0),
+        ("learning_rate_warmup", 1), ("max_gradient_norm", 0), ("max_length", 3),
+        ("precision", "float16"), ("rank", 0), ("score_rank", 2000), ("weight_decay", 2),
+    ],
+)  # fmt: skip
+def test_a_hyperparameter_out_of_its_range_is_refused(name: str, value: object) -> None:
+    assert wrong_fields(hyperparameters={name: value}) == {f"hyperparameters.{name}"}
+
+
+def test_a_schedule_that_leaves_no_step_to_rise_is_refused() -> None:
+    changes = {"initial_warmup": 0.5, "final_hold": 0.5}
+    assert wrong_fields(hyperparameters=changes) == {"hyperparameters.final_hold"}
+
+
+def test_a_hold_that_leaves_no_room_after_the_default_warmup_is_refused() -> None:
+    assert wrong_fields(hyperparameters={"final_hold": 0.9}) == {"hyperparameters.final_hold"}
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.0, 0.0, True, "10", float("nan")])
+def test_a_split_size_is_a_number_of_rows_or_a_share_below_1(size: object) -> None:
+    with pytest.raises(ValidationError):
+        Splits.model_validate({"train": size})
+
+
+def test_a_split_size_keeps_its_kind() -> None:
+    splits = Splits.model_validate({"train": 0.5, "test": 500})
+    assert (splits.train, splits.test) == (0.5, 500)
+    assert isinstance(splits.test, int)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 0.5])
+def test_a_seed_is_a_whole_number_of_31_bits(seed: object) -> None:
+    assert wrong_fields(seed=seed) == {"seed"}
+
+
+@pytest.mark.parametrize("seconds", [0, 30 * 24 * 3600 + 1])
+def test_a_wall_limit_beyond_a_month_or_below_a_second_is_refused(seconds: int) -> None:
+    assert wrong_fields(limits={"wall_seconds": seconds}) == {"limits.wall_seconds"}
+
+
+def test_resolved_hyperparameters_are_the_preset_with_the_specs_changes() -> None:
+    changes = {"rank": 3, "final_hold": 0.2}
+    resolved = make(hyperparameters=changes).resolved_hyperparameters()
+    assert resolved.model_dump() == Hyperparameters().model_dump() | changes
+
+
+def test_a_spec_comes_back_from_its_json() -> None:
+    spec = make(dataset={"ref": "d", "splits": {"test": 7}}, hyperparameters={"rank": 3}, seed=5)
+    assert CompressionSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+@pytest.mark.parametrize(("field", "value"), [("seed", 1), ("sparsity", 0.5)])
+def test_a_spec_does_not_change_once_made(field: str, value: float) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(make(), field, value)
+
+
+def test_spec_references_report_and_events_load_without_torch() -> None:
+    code = (
+        "import sys, pst_core.spec, pst_core.references, pst_core.report, pst_core.events\n"
+        "sys.exit(sorted({'torch', 'transformers', 'numpy'} & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_warmup_that_leaves_no_room_before_the_default_hold_is_refused() -> None:
+    with pytest.raises(ValidationError, match="must be below 1"):
+        Hyperparameters(initial_warmup=0.8)

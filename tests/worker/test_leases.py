@@ -1,0 +1,77 @@
+"""A lease is renewed while it is held, brings cancels back, and is distrusted in time."""
+
+import time
+from collections.abc import Callable
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.jobs import queries
+from app.jobs.tables import Job
+from app.projects.service import NewKey
+from app.settings import Settings
+from tests.jobs import claim, job_row, submit
+from worker.leases import Lease
+
+
+def await_true(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
+def hold(settings: Settings, job: Job) -> Lease:
+    return Lease(settings, job.id, job.attempt, claimed_at=time.monotonic())
+
+
+def test_a_held_lease_is_renewed(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    submit(sessions, key.project_id)
+    job = claim(sessions)
+
+    with hold(settings, job) as lease:
+        first = job.lease_until
+        await_true(lambda: job_row(sessions, job.id).lease_until != first)
+        assert not lease.lost
+
+
+def test_a_renewal_brings_a_cancel_back(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    submit(sessions, key.project_id)
+    job = claim(sessions)
+    with hold(settings, job) as lease:
+        assert not lease.cancel_requested.is_set()
+        with sessions.begin() as session:
+            session.scalars(queries.request_cancel(key.project_id, job.id)).one()
+
+        assert lease.cancel_requested.wait(30)
+
+
+def test_a_job_given_to_another_attempt_is_lost(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    submit(sessions, key.project_id)
+    job = claim(sessions)
+    with hold(settings, job) as lease:
+        with sessions.begin() as session:
+            session.execute(update(Job).values(attempt=Job.attempt + 1))
+
+        await_true(lambda: lease.lost)
+
+
+def test_a_lease_that_cannot_be_renewed_is_distrusted_before_it_ends(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    submit(sessions, key.project_id)
+    job = claim(sessions, lease_seconds=60)
+    away = settings.model_copy(
+        update={"database_url": "postgresql+psycopg://pst@/pst?host=/nowhere", "lease_seconds": 1}
+    )
+    with hold(away, job) as lease:
+        assert not lease.lost
+        await_true(lambda: lease.lost)
+
+    assert job_row(sessions, job.id).status == "running"
