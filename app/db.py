@@ -9,6 +9,7 @@ from alembic import command
 from alembic.config import Config
 from fastapi import Depends, Request
 from sqlalchemy import Engine, MetaData, NullPool, create_engine
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -17,11 +18,19 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase
 
+# What the driver raises where the database is gone, going, or not the one that takes writes.
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
+
 POOL_SIZE = 10  # several API processes must fit into PostgreSQL's 100 connections
 
 # Short statements on single rows: what takes longer waits on something that is wrong.
 CONNECT_ARGS = {
     "connect_timeout": 5,
+    # A peer that vanished without a word is noticed within some seconds, not after minutes.
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
     "options": "-c lock_timeout=5s -c statement_timeout=15s"
     " -c idle_in_transaction_session_timeout=30s",
 }

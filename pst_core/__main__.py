@@ -1,6 +1,7 @@
 """``python -m pst_core``: compress and verify without any server."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,8 @@ def _read_spec(path: Path) -> CompressionSpec:
 
 
 def main() -> None:
+    # Threads that spin while they wait make training many times slower on a shared machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli()
     except PstError as error:

@@ -3,21 +3,24 @@
 Claiming the job is the supervisor's, starting and stopping processes is process.py's.
 """
 
+import errno
 import logging
 import shutil
+import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import Executable
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts import queries as artifact_queries
+from app.db import DATABASE_AWAY
 from app.ids import new_id
 from app.jobs import queries
 from app.jobs.states import CANCEL_RUNNING, FAIL, REQUEUE, SUCCEED, Move
@@ -38,6 +41,8 @@ from worker.recorder import Recordable, Recorder
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+MAX_PENDING_EVENTS = 1000
+STOPPED = (75, -signal.SIGTERM)  # EX_TEMPFAIL: stopped on request
 
 
 class Ending(Exception):  # noqa: N818 -- most endings are no errors
@@ -73,18 +78,28 @@ class Attempt:
     def run(self) -> None:
         """Work until the attempt has ended, and write how."""
         scratch = self.settings.scratch_dir / self.job.id / f"a{self.job.attempt}"
-        # What a killed attempt left here is of no use to this one.
-        shutil.rmtree(scratch.parent, ignore_errors=True)
-        scratch.mkdir(parents=True)
         try:
+            self._remove_earlier(scratch)
+            scratch.mkdir(parents=True)
             self._work(scratch)
         except Ending as ending:
             self._leave(ending)
-        except OSError as error:
+        except Exception as error:
+            # Whatever it is, the next attempt would meet it again: better to say so now.
             logger.exception("%s: the attempt failed here", self.job.id)
-            self._leave(failure("internal", f"The worker failed: {error.strerror}."))
+            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            code = "disk_full" if full else "internal"
+            self._leave(failure(code, f"The worker failed: {type(error).__name__}."))
         finally:
-            shutil.rmtree(scratch.parent, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
+            with suppress(OSError):  # another attempt's folder is in it
+                scratch.parent.rmdir()
+
+    @staticmethod
+    def _remove_earlier(scratch: Path) -> None:
+        # What killed attempts left is of no use; a later one's folder is not ours to touch.
+        for number in range(int(scratch.name[1:])):
+            shutil.rmtree(scratch.with_name(f"a{number}"), ignore_errors=True)
 
     def _work(self, scratch: Path) -> None:
         spec = CompressionSpec.model_validate(self.job.spec)
@@ -120,33 +135,46 @@ class Attempt:
                     if isinstance(event, ResultEvent):
                         report = event.report
                     elif event is not None:
-                        recorder.add(event)
+                        self._record(recorder, event)
+                status = child.wait(self.settings.grace_seconds)
+                self._judge(status, child)
             except Ending as ending:
                 if ending.move is not None:
                     child.stop(self.settings.grace_seconds)
-                    recorder.flush(force=True)
+                    recorder.drain(lambda: self.lease.lost)
                 raise
-            status = child.wait(self.settings.grace_seconds)
-        recorder.flush(force=True)
-        if status != 0:
-            how = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
-            raise failure(
-                "trainer_crashed",
-                f"The trainer {how}.",
-                remedy="Signal 9 often means too little memory: lower batch_size then.",
-                retryable=True,
-            )
+        recorder.drain(lambda: self.lease.lost)
         return report
+
+    @staticmethod
+    def _record(recorder: Recorder, event: Recordable) -> None:
+        recorder.add(event)
+        if recorder.pending_events > MAX_PENDING_EVENTS:
+            raise failure("protocol", "The trainer reports more than can be written.")
+
+    def _judge(self, status: int, child: ChildProcess) -> None:
+        """What a child's exit status means for the attempt; nothing if it is 0."""
+        if status == 0:
+            return
+        self._check_asked()
+        if status in STOPPED:
+            # Whoever stopped it stopped it alone; nothing is wrong with the job.
+            raise Ending(REQUEUE)
+        logger.error("%s: the trainer's output ends with:\n%s", self.job.id, child.log_tail())
+        how = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
+        raise failure(
+            "trainer_crashed",
+            f"The trainer {how}.",
+            remedy="Signal 9 often means too little memory: lower batch_size then.",
+            retryable=True,
+        )
 
     def _check(self, spec: CompressionSpec, recorder: Recorder) -> None:
         """Look for a reason to stop; called several times a second."""
         recorder.flush()
-        if self.lease.lost or recorder.fenced:
+        if recorder.fenced:
             raise Ending(None)
-        if self.lease.cancel_requested.is_set():
-            raise Ending(CANCEL_RUNNING)
-        if self.stopping.is_set():
-            raise Ending(REQUEUE)
+        self._check_asked()
         limit = spec.limits.wall_seconds
         if limit is not None and time.monotonic() - self.started > limit:
             raise failure(
@@ -171,46 +199,59 @@ class Attempt:
             # The row comes first: an object that no row names could never be found again.
             self._transact(artifact_queries.announce({**artifact, "storage_key": key}))
             with storage.write(key) as target:
-                files = write_archive(out / format_name, root, target, on_read=self._check_lease)
+                files = write_archive(out / format_name, root, target, on_read=self._check_asked)
             described = artifact_queries.describe(
                 str(artifact["id"]), size=target.size, sha256=target.sha256, files=files
             )
             self._transact(described)
         raise Ending(SUCCEED, result=report.model_dump(mode="json"))
 
-    def _check_lease(self) -> None:
+    def _check_asked(self) -> None:
         if self.lease.lost:
             raise Ending(None)
+        if self.lease.cancel_requested.is_set():
+            raise Ending(CANCEL_RUNNING)
+        if self.stopping.is_set():
+            raise Ending(REQUEUE)
 
-    def _transact(self, statement: Executable) -> None:
-        with self.sessions.begin() as session:
-            if session.execute(statement).first() is None:
-                raise Ending(None)
-
-    def _leave(self, ending: Ending) -> None:
-        """Write the ending, for as long as the database is away and the job ours."""
-        if ending.move is None:
-            logger.warning("%s: attempt %d lost its lease", self.job.id, self.job.attempt)
-            return
+    def _persist(self, write: Callable[[Session], bool]) -> bool:
+        """Run a transaction, for as long as the database is away and the job ours."""
         while not self.lease.lost:
             try:
                 with self.sessions.begin() as session:
-                    self._write_ending(session, ending.move, ending.values)
-            except OperationalError as error:
-                logger.warning("%s: its end waits for the database: %s", self.job.id, error)
+                    return write(session)
+            except DATABASE_AWAY as error:
+                logger.warning("%s: waiting for the database: %s", self.job.id, error)
                 time.sleep(RETRY_SECONDS)
-            else:
-                return
+        return False
 
-    def _write_ending(self, session: Session, move: Move, values: Mapping[str, object]) -> None:
+    def _transact(self, statement: Executable) -> None:
+        if not self._persist(lambda session: session.execute(statement).first() is not None):
+            raise Ending(None)
+
+    def _leave(self, ending: Ending) -> None:
+        move = ending.move
+        if move is None or not self._persist(lambda session: self._write_ending(session, ending)):
+            logger.warning("%s: attempt %d is no longer ours", self.job.id, self.job.attempt)
+
+    def _write_ending(self, session: Session, ending: Ending) -> bool:
         held = (self.job.id, self.job.attempt)
-        error = values.get("error")
+        error = ending.values.get("error")
         data = {"error": error} if error else {}
-        left = session.scalars(
-            queries.leave_running(move, *held, data=data, values=values)
-        ).one_or_none()
-        if left is not None and move is SUCCEED:
-            session.execute(artifact_queries.publish(*held))
+        # A cancel may have been accepted just now: then the job is cancelled, not given back.
+        moves = [ending.move, CANCEL_RUNNING] if ending.move is REQUEUE else [ending.move]
+        for move in moves:
+            left = (
+                move
+                and session.scalars(
+                    queries.leave_running(move, *held, data=data, values=ending.values)
+                ).one_or_none()
+            )
+            if left:
+                if move is SUCCEED:
+                    session.execute(artifact_queries.publish(*held))
+                return True
+        return False
 
 
 def _parse(line: bytes) -> Recordable | ResultEvent:

@@ -58,6 +58,11 @@ def main(task_file: str) -> int:
 
 
 def _run(task: dict[str, Any], job: Job) -> None:
+    if os.environ.get("CUDA_VISIBLE_DEVICES") and not torch.cuda.is_available():
+        raise PstError(
+            "This worker has a GPU that its torch does not see.",
+            remedy="Install a CUDA build of torch there, or start it with --devices cpu.",
+        )
     out = Path(task["out"])
     if task["task"] == "compress":
         compress(job, out)

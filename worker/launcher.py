@@ -34,11 +34,14 @@ class Launcher:
         self._stopping = threading.Event()
 
     def start_polling(self) -> None:
-        threading.Thread(target=self._poll, name="poll", daemon=True).start()
+        # One a device, since each waits for the supervisor it has started.
+        for device in self._devices:
+            threading.Thread(target=self._poll, name=f"poll {device}", daemon=True).start()
 
     def forked(self) -> None:
         """Let go of the writing end in a pool process: only the main process's life counts."""
-        os.close(self._lifeline_writer)
+        if not self._stopping.is_set():
+            os.close(self._lifeline_writer)
 
     def shut_down(self) -> None:
         if not self._stopping.is_set():

@@ -17,6 +17,7 @@ from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+JOIN_SECONDS = 10
 TRUSTED_SHARE = 0.8  # of the lease's length; the rest is for killing a trainer
 
 
@@ -57,7 +58,8 @@ class Lease:
         traceback: TracebackType | None,
     ) -> None:
         self._left.set()
-        self._thread.join()
+        # It may hang in a call to the database; the process does not wait for it then.
+        self._thread.join(JOIN_SECONDS)
 
     def _renew_until_left(self) -> None:
         engine = sync_engine(self._settings.database_url or "")

@@ -18,7 +18,9 @@ from app import launch
 from worker.devices import Device
 
 MAX_LINE = 4 * 1024 * 1024  # bytes; a report of some thousand matrices is below one
+LOG_TAIL = 4096  # bytes
 TICK = 0.2  # seconds between looks at what else may have happened
+CHILD = ("-P", "-m", "worker.child")  # the interpreter's arguments, before the task's file
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "OMP_NUM_THREADS", "LD_LIBRARY_PATH")
 
 
@@ -34,11 +36,10 @@ class ChildProcess:
         os.set_blocking(self._reader, False)
         task_file = scratch / "task.json"
         task_file.write_text(json.dumps({**task, "events": writer}), encoding="utf-8")
-        with (scratch / "log.txt").open("ab") as log:
+        self._log = scratch / "log.txt"
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                launch.command(
-                    [sys.executable, "-P", "-m", "worker.child", str(task_file)], signal="KILL"
-                ),
+                launch.command([sys.executable, *CHILD, str(task_file)], signal="KILL"),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -50,25 +51,43 @@ class ChildProcess:
         os.close(writer)
 
     def lines(self) -> Iterator[bytes | None]:
-        """Its event lines until it closes the pipe; None whenever a tick passes without one.
+        """Its event lines until it has ended; None whenever a tick or a read brings none.
 
         A line over the limit, or one cut short by the child's end, is dropped.
         """
         rest = b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._reader, selectors.EVENT_READ)
-            while True:
-                if not selector.select(TICK):
-                    yield None
-                    continue
-                chunk = os.read(self._reader, 65536)
-                if not chunk:
-                    return
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from (line for line in lines if len(line) <= MAX_LINE)
-                if len(rest) > MAX_LINE:
-                    # Keeps growing out of bounds without being kept: its tail is over the limit.
+        pidfd = os.pidfd_open(self._process.pid)
+        try:
+            with selectors.DefaultSelector() as selector:
+                # The process too: a helper of its own may hold the pipe open after its death.
+                for descriptor in (self._reader, pidfd):
+                    selector.register(descriptor, selectors.EVENT_READ)
+                while True:
+                    ready = {key.fd for key, _ in selector.select(TICK)}
+                    chunk = self._read() if ready else None
+                    if chunk == b"" or (chunk is None and pidfd in ready):
+                        return
+                    *lines, rest = (rest + (chunk or b"")).split(b"\n")
+                    # What grows out of bounds is cut to where it is known to be too long.
                     rest = rest[: MAX_LINE + 1]
+                    yield from (line for line in lines if len(line) <= MAX_LINE)
+                    if not lines:
+                        yield None
+        finally:
+            os.close(pidfd)
+
+    def _read(self) -> bytes | None:
+        """What the pipe holds; empty at its end, None where there is nothing yet."""
+        try:
+            return os.read(self._reader, 65536)
+        except BlockingIOError:
+            return None
+
+    def log_tail(self) -> str:
+        """The end of what it printed; nobody else keeps it."""
+        with self._log.open("rb") as file:
+            file.seek(max(0, self._log.stat().st_size - LOG_TAIL))
+            return file.read().decode("utf-8", errors="replace")
 
     def wait(self, grace: float) -> int:
         """Its exit status; killed if it does not end in time, and its group in any case."""
@@ -119,4 +138,6 @@ def _environment(scratch: Path, device: Device) -> dict[str, str]:
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
+        # Threads that spin while they wait make training many times slower on a shared machine.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }

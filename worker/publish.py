@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from app.storage import StoredObject
+from pst_core.spec import is_storable
 
 
 class HashingReader:
@@ -65,6 +66,8 @@ def write_archive(
 
 
 def _open_regular(name: str, directory: int) -> IO[bytes]:
+    if not is_storable(name):
+        raise OSError("a file name is no text")
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     file = os.fdopen(descriptor, "rb")
     status = os.fstat(descriptor)

@@ -5,18 +5,21 @@ Moves between states are not written here: they are the attempt's own.
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Executable
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.db import DATABASE_AWAY
 from app.jobs import queries
+from app.jobs.tables import Job
 from pst_core.events import EvaluationEvent, PhaseEvent, ProgressEvent
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.5
+ROWS = 1000  # a statement takes 65,535 parameters
 MAX_PENDING_METRICS = 10_000  # kept while the database is away; the oldest go first
 
 Recordable = PhaseEvent | ProgressEvent | EvaluationEvent
@@ -52,6 +55,10 @@ class Recorder:
                 while len(self._metrics) > MAX_PENDING_METRICS:
                     del self._metrics[next(iter(self._metrics))]
 
+    @property
+    def pending_events(self) -> int:
+        return len(self._events)
+
     def flush(self, *, force: bool = False) -> None:
         """Write what is pending, in one transaction, if some time has passed since the last."""
         due = force or time.monotonic() - self._flushed_at > FLUSH_SECONDS
@@ -61,10 +68,17 @@ class Recorder:
         try:
             with self._sessions.begin() as session:
                 self.fenced = not self._write(session)
-        except OperationalError as error:
+        except DATABASE_AWAY as error:
             logger.warning("%s: events wait for the database: %s", self._job[0], error)
             return
         self._events, self._metrics, self._progress = [], {}, None
+
+    def drain(self, give_up: Callable[[], bool]) -> None:
+        """Write what is pending, for as long as it takes or until told to give up."""
+        self.flush(force=True)
+        while (self._events or self._metrics) and not (self.fenced or give_up()):
+            time.sleep(FLUSH_SECONDS)
+            self.flush(force=True)
 
     def _write(self, session: Session) -> bool:
         for statement in self._events:
@@ -73,7 +87,9 @@ class Recorder:
         if self._progress is None:
             return True
         progress = queries.set_progress(*self._job, self._progress)
-        if session.execute(progress).rowcount == 0:  # type: ignore[attr-defined]
+        if session.scalar(progress.returning(Job.id)) is None:
             return False
-        session.execute(queries.write_metrics(*self._job, list(self._metrics.values())))
+        rows = list(self._metrics.values())
+        for start in range(0, len(rows), ROWS):
+            session.execute(queries.write_metrics(*self._job, rows[start : start + ROWS]))
         return True

@@ -39,7 +39,7 @@ def supervise(settings: Settings, devices: list[str], stopping: threading.Event)
     The device comes first: whoever holds it asks for a job, so that a wake-up and the poll can
     never have two jobs for one device.
     """
-    device = take_free(devices, settings.devices_dir)
+    device = None if stopping.is_set() else take_free(devices, settings.devices_dir)
     if device is None:
         return False
     try:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Executable, Select, exists, insert, literal, select, update
+from sqlalchemy import Executable, Select, exists, literal, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.artifacts.tables import Artifact
 from app.jobs.queries import held_by
@@ -15,11 +16,12 @@ def announce(artifact: Mapping[str, Any]) -> Executable:
     columns = Artifact.__table__.columns
     held = exists(select(Job.id).where(held_by(artifact["job_id"], artifact["attempt"])))
     values = [literal(value, columns[name].type) for name, value in artifact.items()]
-    return (
-        insert(Artifact)
-        .from_select(list(artifact), select(*values).where(held))
-        .returning(Artifact.id)
+    insertion = upsert(Artifact).from_select(list(artifact), select(*values).where(held))
+    # Said again when the answer to the first time got lost: the same row.
+    repeated = insertion.on_conflict_do_update(
+        index_elements=["id"], set_={"storage_key": insertion.excluded.storage_key}
     )
+    return repeated.returning(Artifact.id)
 
 
 def describe(artifact_id: str, **values: object) -> Executable:

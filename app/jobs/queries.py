@@ -117,8 +117,11 @@ def leave_running(
     data: Mapping[str, Any] = NO_DATA,
     values: Mapping[str, Any] = NO_DATA,
 ) -> ChangedJobs:
-    """A worker's own move out of ``running``."""
-    return _move(move, held_by(job_id, attempt), values={**_released(move), **values}, data=data)
+    """A worker's own move out of ``running``. No job that is to be cancelled is requeued."""
+    which = held_by(job_id, attempt)
+    if move is REQUEUE:
+        which &= ~Job.cancel_requested
+    return _move(move, which, values={**_released(move), **values}, data=data)
 
 
 def cancel_queued(project_id: str, job_id: str) -> ChangedJobs:

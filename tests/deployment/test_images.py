@@ -176,7 +176,7 @@ def test_each_service_of_ours_keeps_its_data_in_the_volume_they_share(name: str)
 
 
 def test_the_image_keeps_its_data_in_a_volume() -> None:
-    assert f"PST_DATA={instruction('VOLUME')}" in instruction("ENV")
+    assert f"PST_DATA={instruction('VOLUME')}" in instruction("ENV").split()
 
 
 def test_the_image_runs_as_an_ordinary_user_named_by_number() -> None:

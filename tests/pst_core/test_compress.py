@@ -340,6 +340,28 @@ def test_a_missing_file_fails_with_its_name(copy: Export, name: str) -> None:
         copy.verify()
 
 
+@each_format
+def test_an_export_without_one_of_its_formats_fails(copy: Export, name: str) -> None:
+    shutil.rmtree(copy.out / name)
+
+    with pytest.raises(CheckpointCorruptError, match=name):
+        copy.verify()
+
+
+def test_an_export_of_another_spec_fails(copy: Export) -> None:
+    other = copy.spec.model_copy(update={"sparsity": 0.25})
+
+    with pytest.raises(CheckpointCorruptError, match="another spec"):
+        verify_export(copy.out, other, copy.sources)
+
+
+def test_a_file_that_no_manifest_lists_fails_with_its_name(copy: Export) -> None:
+    (copy.out / "packed" / "modeling.py").write_text("", encoding="utf-8")
+
+    with pytest.raises(CheckpointCorruptError, match=r"modeling\.py"):
+        copy.verify()
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"version": 2}'])
 def test_a_manifest_that_is_not_ours_fails(copy: Export, content: bytes) -> None:
     (copy.out / "packed" / "pst.json").write_bytes(content)

@@ -1,0 +1,534 @@
+"""However an attempt goes, the job says so, and nothing of it stays behind.
+
+The trainers are small scripts that tell events and write files as the real one does.
+"""
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+from sqlalchemy import Engine, select, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.artifacts.tables import Artifact
+from app.db import sync_engine
+from app.jobs import queries
+from app.jobs.tables import Job, JobEvent
+from app.projects.service import NewKey
+from app.settings import Settings
+from pst_core.report import Accuracy, Cost, DataSummary, Evaluation, Outcome, Report
+from pst_core.spec import CompressionSpec
+from tests.jobs import claim, event_types, job_row, submit
+from worker import process
+from worker.attempt import Attempt
+from worker.devices import take_free
+from worker.leases import Lease
+
+AWAY = "postgresql+psycopg://pst@/pst?host=/nowhere"
+SPEC = {"model": "file:model", "dataset": "file:data.csv", "sparsity": 0.9}
+
+PRELUDE = """
+import json, os, pathlib, signal, sys
+with open(sys.argv[1]) as file:
+    task = json.load(file)
+out = pathlib.Path(task["out"])
+pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))
+
+def say(line):
+    os.write(task["events"], line.encode() + b"\\n")
+
+def tell(kind, **fields):
+    say(json.dumps({"type": kind, **fields}))
+
+def wait_to_be_stopped():
+    tell("phase", phase="training")
+    while True:
+        signal.pause()
+
+def export():
+    (out / "packed").mkdir(parents=True)
+    (out / "packed" / "config.json").write_text("{}")
+"""
+# What a trainer does unless its test says otherwise.
+COMPRESS = 'tell("phase", phase="training")\nexport()\nsay(RESULT)'
+VERIFY = 'tell("phase", phase="verifying")'
+
+
+def report() -> Report:
+    spec = CompressionSpec.model_validate(SPEC)
+    accuracy = Accuracy.of(correct=8, total=10, majority=0.5)
+    outcome = Outcome(
+        spec=spec,
+        hyperparameters=spec.resolved_hyperparameters(),
+        evaluation=Evaluation(validation=None, test=accuracy),
+        baseline=None,
+        sparsity=0.9,
+        sparsity_overall=0.5,
+        matrices=(),
+        parameters=100,
+        trainable_parameters=10,
+        bytes={"packed": 2},
+        data=DataSummary(sha256="0" * 64, labels=("no", "yes"), rows={"test": 10}),
+        versions={},
+    )
+    cost = Cost(steps=1, seconds=1, step_seconds=1, peak_memory_bytes=1)
+    return Report(outcome=outcome, cost=cost, baseline_cost=None)
+
+
+RESULT = json.dumps({"type": "result", "report": report().model_dump(mode="json")})
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """A claimed job, the attempt at it, and the trainer it will run."""
+
+    attempt: Attempt
+    sessions: sessionmaker[Session]
+    script: Path
+
+    def run(self, compress: str = COMPRESS, verify: str = VERIFY) -> Job:
+        """Run the attempt with a trainer of these two tasks; the job afterwards."""
+        tasks = f"RESULT = {RESULT!r}\n"
+        for name, body in (("compress", compress), ("verify", verify)):
+            indented = "".join(f"    {line}\n" for line in body.splitlines())
+            tasks += f"if task['task'] == {name!r}:\n{indented}"
+        self.script.write_text(PRELUDE + tasks)
+        self.attempt.run()
+        return self.job
+
+    @property
+    def job(self) -> Job:
+        return job_row(self.sessions, self.attempt.job.id)
+
+    @property
+    def types(self) -> list[str]:
+        return event_types(self.sessions, self.attempt.job.id)
+
+    @property
+    def trainer_runs(self) -> bool:
+        return psutil.pid_exists(int(self.script.with_name("pid").read_text()))
+
+    @property
+    def scratch(self) -> Path:
+        return self.attempt.settings.scratch_dir / self.attempt.job.id
+
+    def artifacts(self, state: str) -> list[Artifact]:
+        with self.sessions() as session:
+            return list(session.scalars(select(Artifact).where(Artifact.state == state)))
+
+    def objects(self) -> list[Path]:
+        storage = self.attempt.settings.storage_dir
+        return [path for path in storage.rglob("*") if path.is_file()]
+
+    def run_until_training(self, interrupt: Callable[[], object]) -> Job:
+        """Run a trainer that trains for ever, and do something to it while it does."""
+        thread = threading.Thread(target=self._once_training, args=(interrupt,))
+        thread.start()
+        job = self.run("wait_to_be_stopped()")
+        thread.join()
+        return job
+
+    def _once_training(self, interrupt: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 60
+        while self.job.phase != "training":
+            assert time.monotonic() < deadline, "it never trained"
+            time.sleep(0.02)
+        interrupt()
+
+    def ask_to_cancel(self) -> None:
+        job = self.attempt.job
+        with self.sessions.begin() as session:
+            session.scalars(queries.request_cancel(job.project_id, job.id)).one()
+
+    def give_away(self) -> None:
+        """As if the lease had run out and another worker had claimed the job."""
+        with self.sessions.begin() as session:
+            session.execute(update(Job).values(attempt=Job.attempt + 1))
+
+    def lose_database_until_the_first_retry(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        away = sessionmaker(sync_engine(AWAY))
+        clock = SimpleNamespace(
+            monotonic=time.monotonic, sleep=lambda _: away.configure(bind=engine)
+        )
+        for module in ("worker.attempt", "worker.recorder"):
+            monkeypatch.setattr(f"{module}.time", clock)
+        self.attempt.sessions = away
+
+    def stop_renewing(self, *, lease_seconds: float = 60) -> None:
+        settings = self.attempt.settings.model_copy(update={"lease_seconds": lease_seconds})
+        job = self.attempt.job
+        lease = Lease(settings, job.id, job.attempt, claimed_at=time.monotonic())
+        self.attempt = replace(self.attempt, lease=lease)
+
+
+@pytest.fixture
+def settings(settings: Settings, file_root: Path) -> Settings:
+    (file_root / "model").mkdir()
+    (file_root / "model" / "config.json").write_text("{}")
+    (file_root / "data.csv").write_text("text,label\n")
+    return settings.model_copy(update={"lease_seconds": 60})
+
+
+@pytest.fixture
+def spec() -> dict[str, Any]:
+    return SPEC
+
+
+@pytest.fixture
+def bench(
+    settings: Settings,
+    sessions: sessionmaker[Session],
+    key: NewKey,
+    spec: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Bench]:
+    script = tmp_path / "trainer.py"
+    monkeypatch.setattr(process, "CHILD", ("-I", "-S", str(script)))
+    submit(sessions, key.project_id, spec=spec)
+    claimed_at = time.monotonic()
+    job = claim(sessions, lease_seconds=settings.lease_seconds)
+    device = take_free(["cpu"], settings.devices_dir)
+    assert device is not None
+    with Lease(settings, job.id, job.attempt, claimed_at=claimed_at) as lease:
+        attempt = Attempt(
+            settings=settings,
+            sessions=sessions,
+            job=job,
+            device=device,
+            lease=lease,
+            stopping=threading.Event(),
+            started=claimed_at,
+        )
+        yield Bench(attempt=attempt, sessions=sessions, script=script)
+    os.close(device.lock)
+
+
+def test_a_job_whose_trainer_and_verifier_end_well_succeeds(bench: Bench) -> None:
+    job = bench.run()
+
+    assert job.status == "succeeded"
+    assert job.result == report().model_dump(mode="json")
+    assert (job.error, job.worker, job.lease_until, job.phase) == (None, None, None, None)
+    assert bench.types == ["queued", "started", "phase", "phase", "succeeded"]
+
+
+def test_what_a_job_publishes_is_what_its_row_says(bench: Bench) -> None:
+    bench.run()
+
+    [artifact] = bench.artifacts("ready")
+    [path] = bench.objects()
+    content = path.read_bytes()
+    assert path == bench.attempt.settings.storage_dir / artifact.storage_key
+    assert artifact.size == len(content)
+    assert artifact.sha256 == hashlib.sha256(content).hexdigest()
+    assert [file["name"] for file in artifact.files] == ["config.json"]
+
+
+def test_both_tasks_get_the_spec_the_sources_and_one_folder(bench: Bench) -> None:
+    copy = 'pathlib.Path(__file__).with_name(task["task"]).write_text(json.dumps(task))'
+    bench.run(f"{copy}\n{COMPRESS}", f"{copy}\n{VERIFY}")
+
+    tasks = [
+        json.loads(bench.script.with_name(name).read_text()) for name in ("compress", "verify")
+    ]
+    root = bench.attempt.settings.file_roots[0]
+    for task in tasks:
+        assert task["spec"] == bench.attempt.job.spec
+        assert task["sources"]["model"] == str(root / "model")
+        assert task["sources"]["dataset"] == str(root / "data.csv")
+    assert tasks[0]["out"] == tasks[1]["out"]
+
+
+def test_a_failure_the_trainer_tells_of_is_the_jobs(bench: Bench) -> None:
+    job = bench.run(
+        'tell("failure", code="non_finite_loss", message="Step 7.", field="seed", remedy="Try.")\n'
+        "sys.exit(1)"
+    )
+
+    assert job.status == "failed"
+    assert job.error == {
+        "code": "non_finite_loss",
+        "message": "Step 7.",
+        "field": "seed",
+        "remedy": "Try.",
+        "retryable": False,
+    }
+    assert bench.types == ["queued", "started", "failed"]
+    with bench.sessions() as session:
+        event = session.scalars(select(JobEvent).where(JobEvent.type == "failed")).one()
+    assert event.data == {"error": job.error}
+
+
+def test_what_was_told_before_a_failure_is_kept(bench: Bench) -> None:
+    bench.run('tell("phase", phase="preparing")\ntell("failure", code="internal", message="No.")')
+
+    assert bench.types == ["queued", "started", "phase", "failed"]
+
+
+def test_a_checkpoint_the_verifier_refuses_is_not_published(bench: Bench) -> None:
+    job = bench.run(verify='tell("failure", code="sparsity_missed", message="0.8")\nsys.exit(1)')
+
+    assert job.status == "failed"
+    assert job.error is not None
+    assert job.error["code"] == "sparsity_missed"
+    assert bench.objects() == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'say("no json")',
+        'say("")',
+        'say("null")',
+        'tell("phase", phase="dancing")',
+        'tell("phase", phase="training", job="job_another")',
+        'tell("evaluation", stage="main", split="test", accuracy=float("nan"))',
+        'tell("failure", code="internal", message="a NUL: \\0")',
+        'tell("failure", code="internal", message="half a pair: \\ud800")',
+        'os.write(task["events"], b"\\xff\\n")',
+    ],
+)
+def test_a_line_that_is_no_event_fails_the_job_with_protocol(bench: Bench, line: str) -> None:
+    job = bench.run(f"{line}\n{COMPRESS}")
+
+    assert job.status == "failed"
+    assert job.error is not None
+    assert job.error["code"] == "protocol"
+    assert bench.objects() == []
+
+
+def test_a_trainer_that_tells_no_result_fails_the_job_with_protocol(bench: Bench) -> None:
+    job = bench.run("export()")
+
+    assert job.error is not None
+    assert (job.status, job.error["code"]) == ("failed", "protocol")
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "killed by signal 9"),
+        ("os.kill(os.getpid(), signal.SIGUSR1)", "killed by signal 10"),
+        ("sys.exit(3)", "exited with 3"),
+    ],
+)
+def test_a_trainer_that_ends_badly_without_a_word_has_crashed(
+    bench: Bench, end: str, how: str
+) -> None:
+    job = bench.run(f"{COMPRESS}\n{end}")
+
+    assert job.error is not None
+    assert (job.status, job.error["code"]) == ("failed", "trainer_crashed")
+    assert how in job.error["message"]
+    assert bench.objects() == []
+
+
+def test_a_cancelled_job_ends_with_its_trainer(bench: Bench) -> None:
+    job = bench.run_until_training(bench.ask_to_cancel)
+
+    assert job.status == "cancelled"
+    assert job.finished_at is not None
+    assert bench.types == ["queued", "started", "phase", "cancel_requested", "cancelled"]
+    assert not bench.trainer_runs
+
+
+def test_a_worker_that_is_shut_down_gives_its_job_back(bench: Bench) -> None:
+    job = bench.run_until_training(bench.attempt.stopping.set)
+
+    assert job.status == "queued"
+    assert (job.worker, job.lease_until, job.phase, job.finished_at) == (None, None, None, None)
+    assert job.lost_attempts == 0
+    assert bench.types == ["queued", "started", "phase", "requeued"]
+    assert not bench.trainer_runs
+
+
+def test_a_job_that_was_to_be_cancelled_is_not_given_back(bench: Bench) -> None:
+    def cancel_and_shut_down() -> None:
+        bench.ask_to_cancel()
+        bench.attempt.stopping.set()
+
+    bench.stop_renewing()
+    job = bench.run_until_training(cancel_and_shut_down)
+
+    assert job.status == "cancelled"
+
+
+def test_a_trainer_stopped_together_with_its_worker_has_not_crashed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "TICK", 60)
+    bench.attempt.stopping.set()
+    job = bench.run("os.kill(os.getpid(), signal.SIGTERM)")
+
+    assert (job.status, job.error) == ("queued", None)
+
+
+def test_an_attempt_that_lost_its_job_writes_nothing_more(bench: Bench) -> None:
+    job = bench.run_until_training(bench.give_away)
+
+    assert (job.status, job.attempt, job.error) == ("running", 2, None)
+    assert bench.types == ["queued", "started", "phase"]
+    assert bench.objects() == []
+    assert not bench.trainer_runs
+
+
+def test_a_job_that_is_lost_while_it_is_published_is_not_finished_by_us(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_and_lose(*_: object, **__: object) -> list[dict[str, str | int]]:
+        bench.give_away()
+        return []
+
+    monkeypatch.setattr("worker.attempt.write_archive", write_and_lose)
+    job = bench.run()
+
+    assert (job.status, job.attempt, job.result) == ("running", 2, None)
+    assert bench.artifacts("ready") == []
+
+
+@pytest.mark.parametrize("planted", ["symlink_to", "hardlink_to"])
+def test_a_link_among_the_outputs_fails_the_job_and_publishes_nothing(
+    bench: Bench, tmp_path: Path, planted: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("password")
+    job = bench.run(
+        f'export()\n(out / "packed" / "vocab.txt").{planted}({str(secret)!r})\nsay(RESULT)'
+    )
+
+    assert job.error is not None
+    assert (job.status, job.error["code"]) == ("failed", "internal")
+    assert bench.artifacts("ready") == []
+    assert bench.objects() == []
+
+
+def test_a_file_name_that_is_no_text_fails_the_job(bench: Bench) -> None:
+    job = bench.run(
+        'export()\n(out / "packed" / os.fsdecode(b"\\xff")).write_text("")\nsay(RESULT)'
+    )
+
+    assert job.status == "failed"
+
+
+def test_a_missing_output_folder_fails_the_job(bench: Bench) -> None:
+    job = bench.run("say(RESULT)")
+
+    assert job.error is not None
+    assert (job.status, job.error["code"]) == ("failed", "internal")
+
+
+def test_a_reference_that_leads_nowhere_any_more_fails_the_job(
+    bench: Bench, file_root: Path
+) -> None:
+    (file_root / "data.csv").unlink()
+    job = bench.run()
+
+    assert job.error is not None
+    assert (job.status, job.error["code"]) == ("failed", "invalid_dataset")
+    assert job.error["field"] == "dataset.ref"
+    assert not bench.script.with_name("pid").exists()
+
+
+class TestWithAWallLimit:
+    @pytest.fixture
+    def spec(self) -> dict[str, Any]:
+        return {**SPEC, "limits": {"wall_seconds": 10}}
+
+    def test_an_attempt_over_its_wall_limit_fails_with_timeout(self, bench: Bench) -> None:
+        bench.attempt.started -= 11
+        job = bench.run("wait_to_be_stopped()")
+
+        assert job.error is not None
+        assert (job.status, job.error["code"]) == ("failed", "timeout")
+        assert job.error["field"] == "limits.wall_seconds"
+
+
+def test_a_spec_this_release_does_not_understand_fails_the_job(bench: Bench) -> None:
+    bench.attempt.job.spec = {**bench.attempt.job.spec, "of_an_older_release": True}
+
+    assert bench.run().status == "failed"
+
+
+@pytest.mark.parametrize(
+    "body", [COMPRESS, "sys.exit(1)", 'say("no event")', "os.abort()"], ids=str.split
+)
+def test_the_scratch_folder_is_gone_however_it_went(bench: Bench, body: str) -> None:
+    bench.run(body)
+
+    assert bench.attempt.settings.scratch_dir.is_dir()
+    assert not bench.scratch.exists()
+
+
+def test_what_a_killed_attempt_left_in_its_scratch_folder_is_not_used(bench: Bench) -> None:
+    left = bench.scratch / "a0" / "out" / "packed"
+    left.mkdir(parents=True)
+
+    assert bench.run().status == "succeeded"
+    assert not left.exists()
+
+
+def test_an_attempt_that_lost_its_job_leaves_its_successors_scratch_folder_alone(
+    bench: Bench,
+) -> None:
+    successors = bench.scratch / "a2" / "out"
+
+    def give_away() -> None:
+        successors.mkdir(parents=True)
+        bench.give_away()
+
+    bench.run_until_training(give_away)
+
+    assert successors.exists()
+
+
+def test_an_ending_waits_for_a_database_that_is_away(
+    bench: Bench, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.lose_database_until_the_first_retry(engine, monkeypatch)
+    job = bench.run('tell("failure", code="internal", message="No.")')
+
+    assert job.status == "failed"
+    assert bench.types == ["queued", "started", "failed"]
+
+
+def test_an_ending_is_given_up_with_the_lease(bench: Bench) -> None:
+    bench.attempt.sessions = sessionmaker(sync_engine(AWAY))
+    bench.stop_renewing(lease_seconds=1)
+    job = bench.run('tell("failure", code="internal", message="No.")')
+
+    assert job.status == "running"
+
+
+def test_publishing_waits_for_a_database_that_is_away(
+    bench: Bench, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = Attempt._publish
+
+    def publish_without_database(attempt: Attempt, *arguments: Any) -> None:  # noqa: ANN401
+        bench.lose_database_until_the_first_retry(engine, monkeypatch)
+        publish(attempt, *arguments)
+
+    monkeypatch.setattr(Attempt, "_publish", publish_without_database)
+
+    assert bench.run().status == "succeeded"
+
+
+def test_events_told_before_the_end_wait_for_a_database_that_is_away(
+    bench: Bench, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.lose_database_until_the_first_retry(engine, monkeypatch)
+    bench.run('tell("phase", phase="preparing")\ntell("failure", code="internal", message="No.")')
+
+    assert bench.types == ["queued", "started", "phase", "failed"]
