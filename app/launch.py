@@ -7,7 +7,8 @@ Which processes are started this way, and how they are stopped in order, is not 
 import ctypes
 import os
 import sys
-from signal import SIG_SETMASK, Signals, pthread_sigmask
+from signal import SIG_DFL, SIG_SETMASK, Signals, pthread_sigmask
+from signal import signal as set_handler
 
 NOBODY = 65534
 
@@ -46,6 +47,9 @@ def _run(parent: int, signal: str, who: str, argv: list[str]) -> None:
         sys.exit(_REFUSED)  # The parent died before the kernel was told to watch it.
     # A parent that waits for signals by sigwait has blocked them, and blocks are inherited.
     pthread_sigmask(SIG_SETMASK, [])
+    # A shell ignores SIGINT for what it runs in the background, and that is inherited as well.
+    for ignored in (Signals.SIGINT, Signals.SIGTERM):
+        set_handler(ignored, SIG_DFL)
     os.execv(argv[0], argv)  # noqa: S606  no shell is the point
 
 

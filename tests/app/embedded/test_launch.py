@@ -93,6 +93,15 @@ def test_signals_blocked_in_the_parent_are_not_blocked_in_the_child() -> None:
     assert int(done.stdout.split()[1], 16) == 0
 
 
+def test_signals_ignored_in_the_parent_are_not_ignored_in_the_child() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        done = run(launch.command(["/bin/grep", "SigIgn", "/proc/self/status"]))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not int(done.stdout.split()[1], 16) & 1 << (signal.SIGINT - 1)
+
+
 def test_a_command_that_cannot_be_run_says_which_and_why(tmp_path: Path) -> None:
     done = run(launch.command([str(tmp_path / "missing")]))
     assert done.returncode == 126
