@@ -4,6 +4,7 @@ import math
 import resource
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -69,7 +70,8 @@ class Run:
 class _Clock:
     started: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
-    steps: list[float] = field(default_factory=list)
+    # The latest alone: a run of a million steps takes its median every few of them.
+    steps: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
 
     def tick(self) -> None:
         now = time.monotonic()
