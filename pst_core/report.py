@@ -3,59 +3,88 @@
 Measuring is done where things happen; drawing tables is done by whoever shows them.
 """
 
-import math
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pst_core.spec import CompressionSpec, Hyperparameters, Strict
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-Z_95 = 1.959963984540054
+
+class Estimate(Strict):
+    """A metric with its 95 % bootstrap confidence interval; null bounds: none is known for it."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    @model_validator(mode="after")
+    def _the_interval_holds_the_value(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high come together: give both or neither")
+        if self.low is None or self.high is None:
+            return self
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"{self.value} is not within {self.low} to {self.high}")
+        return self
 
 
-class Accuracy(Strict):
-    """Correct answers of all, with the 95 % Wilson score interval (Wilson 1927)."""
+class Scores(Strict):
+    """A model on the rows of one split."""
 
-    correct: Count
-    total: Count
-    value: Share
-    low: Share
-    high: Share
-    majority: Share
-    """What always answering the most frequent class would score."""
+    primary: str
+    """The metric the task is judged by."""
+    metrics: dict[str, Estimate]
+    rows: Count
+    constant: float | None
+    """What the best constant answer scores on the primary metric; null: there is no such thing."""
 
-    @classmethod
-    def of(cls, *, correct: int, total: int, majority: float) -> "Accuracy":
-        low, high = wilson_interval(correct, total)
-        return cls(
-            correct=correct, total=total, value=correct / total, low=low, high=high,
-            majority=majority,
-        )  # fmt: skip
+    @model_validator(mode="after")
+    def _the_primary_metric_is_measured(self) -> Self:
+        if self.primary not in self.metrics:
+            raise ValueError(f"primary metric {self.primary!r} is not among the metrics")
+        return self
 
+    @property
+    def estimate(self) -> Estimate:
+        """The primary metric with its interval."""
+        return self.metrics[self.primary]
 
-def wilson_interval(correct: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a proportion: (p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n)."""
-    share, z2_n = correct / total, Z_95**2 / total
-    centre = share + z2_n / 2
-    reach = Z_95 * math.sqrt(share * (1 - share) / total + z2_n / (4 * total))
-    low, high = ((centre + sign * reach) / (1 + z2_n) for sign in (-1, 1))
-    return max(0.0, low), min(1.0, high)
+    @property
+    def value(self) -> float:
+        """The primary metric."""
+        return self.estimate.value
 
 
 class Evaluation(Strict):
-    validation: Accuracy | None
-    test: Accuracy
+    validation: Scores | None
+    test: Scores
+
+
+class VarianceShares(Strict):
+    """Of the variance of an importance score, the share of each of its three terms."""
+
+    weight: Share
+    """Of |W'|, the magnitude of the updated weight."""
+    low_rank: Share
+    """Of α1 · A B."""
+    row_column: Share
+    """Of α2 · (R + C)."""
 
 
 class PrunedMatrix(Strict):
-    """One pruned weight: its key in the state dict, O × I, and how many entries the mask zeroes."""
+    """One pruned weight: its key in the state dict, and how many entries the mask zeroes."""
 
     name: str
     shape: tuple[int, int]
+    """As stored."""
     pruned: Count
+    parts: tuple[int, ...]
+    """Along the output dimension, the lengths of the matrices fused in it; one: not fused."""
+    output_axis: Literal[0, 1] = 0
+    """Which dimension of the shape is the output's; 1 for GPT-2's Conv1D, stored in × out."""
 
 
 class Cost(Strict):
@@ -84,6 +113,8 @@ class Outcome(Strict):
     evaluation: Evaluation
     baseline: Evaluation | None
     """The dense yardstick; null means: not measured."""
+    difference: Estimate | None
+    """The primary metric on the test split minus the baseline's, paired; null: no baseline."""
     sparsity: Share
     """Zeros counted in the masks, of all entries of the pruned matrices."""
     sparsity_overall: Share
