@@ -180,7 +180,7 @@ def summary(result: dict[str, Any]) -> Table:
 
 
 def _accuracy(evaluation: dict[str, Any]) -> str:
-    test = evaluation["test"]
+    test = evaluation["test"]["metrics"]["accuracy"]
     return f"{test['value']:.1%} (95 %: {test['low']:.1%} to {test['high']:.1%})"
 
 

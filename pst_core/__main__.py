@@ -1,4 +1,4 @@
-"""``python -m pst_core``: compress and verify without any server."""
+"""``python -m pst_core``: compress, verify and inspect without any server."""
 
 import json
 import os
@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from pst_core.bench.commands import cli as bench
 from pst_core.errors import PstError
 from pst_core.spec import CompressionSpec
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+cli.add_typer(bench, name="bench")
 
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.json", exists=True, dir_okay=False)]
 
@@ -32,7 +34,10 @@ def compress(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="O
     command = [sys.executable, "-P", "-m", "pst_core", "verify", str(spec_file), str(out)]
     if subprocess.run(command, check=False).returncode != 0:
         raise SystemExit(1)
-    terminal.show(report)
+    from pst_core.page.write import PAGE, write_report
+
+    write_report(report, out / "report")
+    terminal.show(report, out / "report" / PAGE)
 
 
 @cli.command()
@@ -42,6 +47,42 @@ def verify(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="OUT
     from pst_core import terminal
 
     terminal.verify(spec, out)
+
+
+@cli.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False)],
+    spec_file: Annotated[
+        Path | None, typer.Argument(metavar="[SPEC.json]", exists=True, dir_okay=False)
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a checkpoint on the test split it was made with, or on that of SPEC.json."""
+    spec = _read_spec(spec_file) if spec_file else None
+    from pst_core import terminal
+
+    scores = terminal.evaluate(folder, spec)
+    if as_json:
+        typer.echo(scores.model_dump_json())
+    else:
+        terminal.show_scores(scores)
+
+
+@cli.command()
+def inspect(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Count the zeros of every tensor in a checkpoint folder, packed or not, whoever made it."""
+    from pst_core import inspection, inspection_table
+
+    found = inspection.inspect(folder)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        inspection_table.show(found)
+    found.require_claim()
 
 
 def _read_spec(path: Path) -> CompressionSpec:

@@ -1,76 +1,139 @@
-"""From a plain model to one with PST layers, and back to a plain one that holds the zeros.
+"""From a plain model to one with sparse layers, and back to a plain one that holds the zeros.
 
-Which matrices are pruned is decided here; how they are scored and trained is not.
+Which matrices those are is architectures.py's, how they are scored criteria.py's and layers.py's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
+from pst_core.architectures import Prunable, survey
+from pst_core.criteria import CRITERIA, Matrix
 from pst_core.errors import UnsupportedModelError
-from pst_core.layers import PSTLinear
-from pst_core.spec import Hyperparameters
+from pst_core.layers import SparseLinear
+from pst_core.masks import NOfM, prune_count
+from pst_core.recipes import Hyperparameters
+from pst_core.report import PrunedMatrix
+from pst_core.spec import Method, Scope
 
 
-def prunable_linears(model: PreTrainedModel) -> dict[str, nn.Linear]:
-    """The linear layers inside the encoder's blocks, by module name.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pruning:
+    """How a model is pruned.
 
-    A block is an entry of a ``ModuleList`` of the base model. Embeddings, norms, pooler and task
-    head stand outside the blocks and are left alone.
+    Args:
+        method: A key of `CRITERIA`.
+        scope: Whether each logical matrix has the sparsity asked for, or all of them together.
+        pattern: N of every M entries of a row are kept, or None.
+        include: As `survey` takes it.
+        exclude: As `survey` takes it.
+    """
+
+    method: Method
+    scope: Scope = "matrix"
+    pattern: NOfM | None = None
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """The sparse layers of a model, by module name.
+
+    Args:
+        layers: In the model's order.
+        transposed: Those whose weight the model stores as in × out (GPT-2).
+        skipped: Why other layers with matrices are not among them.
+        scope: Whether a sparsity is each logical matrix's or that of all together.
+    """
+
+    layers: Mapping[str, SparseLinear]
+    transposed: frozenset[str] = frozenset()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    scope: Scope = "matrix"
+
+    def set_sparsity(self, sparsity: float) -> None:
+        """Have the next forward prune this share of each logical matrix, or of all together."""
+        # One threshold over all layers needs all their scores at once, and waits for the device.
+        if self.scope == "global" and self.layers and sparsity > 0:
+            _allocate(list(self.layers.values()), sparsity)
+            return
+        for layer in self.layers.values():
+            layer.sparsity = sparsity
+
+
+def convert(model: PreTrainedModel, pruning: Pruning, hyper: Hyperparameters) -> Converted:
+    """Put a sparse layer in the place of every matrix to prune; what trains is not touched.
 
     Raises:
-        UnsupportedModelError: There is none, or the model has been converted already.
+        UnsupportedModelError: There is nothing to prune, it has been done already, or the pattern
+            does not fit a matrix.
     """
-    base = model.base_model
-    prefix = f"{model.base_model_prefix}." if base is not model else ""
-    if any(isinstance(module, PSTLinear) for module in base.modules()):
-        raise UnsupportedModelError(
-            "The model has been converted already.", field="model", remedy="Load it afresh."
-        )
-    stacks = [name for name, module in base.named_modules() if isinstance(module, nn.ModuleList)]
-    linears = {
-        prefix + name: module
-        for name, module in base.named_modules()
-        if isinstance(module, nn.Linear) and any(name.startswith(f"{stack}.") for stack in stacks)
-    }
-    if not linears:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has no blocks of linear layers to prune.",
-            field="model",
-            remedy="Use an encoder such as BERT, RoBERTa or DistilBERT.",
-        )
-    return linears
-
-
-def convert(model: PreTrainedModel, hyperparameters: Hyperparameters) -> dict[str, PSTLinear]:
-    """Put a PST layer in the place of every prunable linear, and freeze all but factors and head.
-
-    Returns:
-        The new layers, by module name, in the model's order.
-
-    Raises:
-        UnsupportedModelError: There is nothing to prune, or it has been done already.
-    """
+    found = survey(model, include=pruning.include, exclude=pruning.exclude)
+    criterion = CRITERIA[pruning.method]
+    # All of them first: a model with a matrix that does not fit is left as it was.
     layers = {
-        name: PSTLinear(
-            linear.weight,
-            linear.bias,
-            rank=hyperparameters.rank,
-            score_rank=hyperparameters.score_rank,
-            alpha1=hyperparameters.alpha1,
-            alpha2=hyperparameters.alpha2,
-            beta=hyperparameters.beta,
-        )
-        for name, linear in prunable_linears(model).items()
+        name: criterion(_matrix(name, prunable, pruning), hyper)
+        for name, prunable in found.prunable.items()
     }
-    model.base_model.requires_grad_(False)
-    for parameter in head_parameters(model).values():
-        parameter.requires_grad = True
     for name, layer in layers.items():
         model.set_submodule(name, layer)
-    return layers
+    transposed = frozenset(
+        name for name, prunable in found.prunable.items() if isinstance(prunable.module, Conv1D)
+    )
+    return Converted(layers, transposed, found.skipped, pruning.scope)
+
+
+def _matrix(name: str, prunable: Prunable, pruning: Pruning) -> Matrix:
+    module, pattern = prunable.module, pruning.pattern
+    # GPT-2 stores in × out.
+    weight_OI = module.weight.T.contiguous() if isinstance(module, Conv1D) else module.weight
+    columns = weight_OI.shape[1]
+    if pattern and columns % pattern.m:
+        raise UnsupportedModelError(
+            f"{name} has {columns} input features, which {pattern.m} does not divide.",
+            field="pattern",
+            remedy=f"Add {name} to exclude, or choose another pattern.",
+        )
+    # One threshold over all matrices leaves none for the parts of one.
+    parts = prunable.parts if pruning.scope == "matrix" else (weight_OI.shape[0],)
+    return Matrix(weight_OI=weight_OI, bias_O=module.bias, parts=parts, pattern=pattern)
+
+
+@torch.no_grad()
+def _allocate(layers: Sequence[SparseLinear], sparsity: float) -> None:
+    """Give each layer the share of entries that one threshold over all layers prunes in it.
+
+    Of equal scores those of earlier layers go first.
+    """
+    scores = [layer.score().flatten() for layer in layers]
+    sizes = [score.numel() for score in scores]
+    count = prune_count(sparsity, sum(sizes))
+    if count == 0:
+        counts = [0] * len(layers)
+    else:
+        pooled = torch.cat(scores)
+        threshold = _smallest(pooled, count)
+        counts = [int((score < threshold).sum()) for score in scores]
+        left = count - sum(counts)
+        for index, score in enumerate(scores):
+            ties = min(left, int((score == threshold).sum()))
+            counts[index] += ties
+            left -= ties
+    for layer, size, pruned in zip(layers, sizes, counts, strict=True):
+        # Half an entry more, lest rounding loses one.
+        layer.sparsity = min((pruned + 0.5) / size, 1.0) if pruned else 0.0
+
+
+def _smallest(flat: Tensor, count: int) -> Tensor:
+    if flat.device.type == "cpu":
+        return torch.tensor(np.partition(flat.numpy(), count - 1)[count - 1])
+    return flat.kthvalue(count).values
 
 
 def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
@@ -87,32 +150,47 @@ def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     }
 
 
-def set_sparsity(layers: Mapping[str, PSTLinear], sparsity: float) -> None:
-    for layer in layers.values():
-        layer.sparsity = sparsity
-
-
 @torch.no_grad()
-def materialize(model: PreTrainedModel, layers: Mapping[str, PSTLinear]) -> dict[str, Tensor]:
-    """Put plain linears that hold M ⊙ W' in the place of the PST layers.
+def materialize(
+    model: PreTrainedModel, converted: Converted
+) -> tuple[dict[str, Tensor], tuple[PrunedMatrix, ...]]:
+    """Put plain layers that hold M ⊙ W' in the place of the sparse ones.
 
     Returns:
-        The mask of each pruned weight (O×I, on the CPU), by its key in the state dict.
+        The mask of each pruned weight (in its stored shape, on the CPU), by its key in the state
+        dict; and a description of each.
     """
-    masks = {}
-    for name, layer in layers.items():
-        out_features, in_features = layer.weight.shape
+    masks, matrices = {}, []
+    for name, layer in converted.layers.items():
+        conv1d = name in converted.transposed
         mask_OI = layer.mask()
-        linear = nn.Linear(
-            in_features,
-            out_features,
-            bias=layer.bias is not None,
-            device=layer.weight.device,
-            dtype=layer.weight.dtype,
+        plain = _plain(layer, mask_OI, conv1d=conv1d)
+        model.set_submodule(name, plain)
+        stored = mask_OI.T.contiguous() if conv1d else mask_OI
+        key = f"{name}.weight"
+        masks[key] = stored.cpu()
+        matrices.append(
+            PrunedMatrix(
+                name=key,
+                shape=(stored.shape[0], stored.shape[1]),
+                pruned=mask_OI.numel() - int(mask_OI.count_nonzero()),
+                parts=layer.selector.parts,
+                output_axis=1 if conv1d else 0,
+            )
         )
-        linear.weight.copy_(torch.where(mask_OI, layer.exact_weight(), 0.0))
-        if layer.bias is not None:
-            linear.bias.copy_(layer.bias)
-        model.set_submodule(name, linear)
-        masks[f"{name}.weight"] = mask_OI.cpu()
-    return masks
+    return masks, tuple(matrices)
+
+
+def _plain(layer: SparseLinear, mask_OI: Tensor, *, conv1d: bool) -> nn.Linear | Conv1D:
+    pruned_OI = torch.where(mask_OI, layer.exact_weight(), 0.0)
+    out_features, in_features = pruned_OI.shape
+    # Its own weights, which are replaced, would cost memory and draw random numbers.
+    with torch.device("meta"):
+        if conv1d:
+            plain: nn.Linear | Conv1D = Conv1D(out_features, in_features)
+        else:
+            plain = nn.Linear(in_features, out_features, bias=layer.bias is not None)
+    plain.weight = nn.Parameter(pruned_OI.T.contiguous() if conv1d else pruned_OI)
+    if layer.bias is not None:
+        plain.bias = nn.Parameter(layer.bias.detach())
+    return plain

@@ -1,254 +1,251 @@
-"""Rows of text and label: read, split, stratified, hashed. Tokens and batches: batches.py."""
+"""A dataset: checked, counted, hashed and split in one pass, then read again on demand.
 
-import csv
+What makes a row lives in rows.py, tokens and batches in batches.py; no text stays in memory.
+"""
+
 import hashlib
 import json
-import random
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import compress
 from pathlib import Path
-from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pst_core.errors import InvalidDatasetError
+from pst_core.readers import SPLITS, SplitName, split_files
 from pst_core.references import DataSource
 from pst_core.report import DataSummary
-from pst_core.spec import Columns, Dataset, Splits, is_storable
+from pst_core.rows import DataFile, Fault, Row, Table, Target
+from pst_core.shuffle import stratified
+from pst_core.spec import Dataset, Role, Splits
 
-Record = Mapping[object, object]
-NUMBER = re.compile(r"-?[0-9]{1,18}")
-FIELD_LIMIT = 1_000_000  # characters; a longer cell is a broken quote, not a text
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One example and the place it came from, such as ``train.csv, line 7``."""
-
-    text: str
-    label: str
-    place: str
+ROLES: tuple[Role, ...] = ("text", "pair", "prompt", "completion", "label")  # as they are hashed
+UNUSED = -1  # of a row that lies in no split; the others have the split's position in SPLITS
+WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+LABEL_LIMIT = 10_000  # more different ones are texts or numbers, not classes
+FAULTS_SHOWN = 5
+DIGEST_BYTES = 16  # of each row; kept for every row, so no longer than needed
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SplitData:
-    """The examples of each split; a label's number is its position in ``labels``."""
-
-    train: tuple[Row, ...]
-    validation: tuple[Row, ...]
-    test: tuple[Row, ...]
-    labels: tuple[str, ...]
-
-    def named(self) -> dict[str, tuple[Row, ...]]:
-        return {"train": self.train, "validation": self.validation, "test": self.test}
-
-    def summary(self) -> DataSummary:
-        digest = hashlib.sha256()
-        for name, rows in self.named().items():
-            digest.update(f"{name}\n".encode())
-            for row in rows:
-                digest.update(json.dumps([row.text, row.label]).encode() + b"\n")
-        counts = {name: len(rows) for name, rows in self.named().items()}
-        return DataSummary(sha256=digest.hexdigest(), labels=self.labels, rows=counts)
-
-
-def load_splits(dataset: Dataset, source: DataSource, *, seed: int) -> SplitData:
-    """Read a dataset and cut it into train, validation and test.
+    """A dataset cut into splits.
 
     Args:
-        dataset: Columns and sizes.
-        source: What its reference resolved to.
-        seed: Of the shuffle that carves the splits; a folder's own splits keep their order.
+        table: Where the rows are read from.
+        labels: The names of the classes; a class's number is its position. () without classes.
+        split_of: The split of each row in file order, as its position in SPLITS.
+        sha256: Over each split's name and rows.
+    """
+
+    table: Table
+    labels: tuple[str, ...]
+    split_of: NDArray[np.int8]
+    sha256: str
+
+    def rows(self, split: SplitName) -> Iterator[Row]:
+        """The rows of a split from the disk, in file order.
+
+        Raises:
+            InvalidDatasetError: A file is no longer what it was when the dataset was opened.
+        """
+        for file in self.table.files:
+            rows: Iterator[Row | Fault] = self.table.read(file)
+            if file.split is None:
+                rows = compress(rows, self._is_in(split))
+            elif file.split != split:
+                continue
+            for row in rows:
+                if isinstance(row, Fault):
+                    raise file.changed()
+                yield row
+
+    def count(self, split: SplitName) -> int:
+        return int(np.count_nonzero(self._is_in(split)))
+
+    def summary(self) -> DataSummary:
+        rows: dict[str, int] = {name: self.count(name) for name in SPLITS}
+        return DataSummary(sha256=self.sha256, labels=self.labels, rows=rows)
+
+    def _is_in(self, split: SplitName) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = self.split_of == SPLITS.index(split)
+        return found
+
+
+class Survey:
+    """What one pass over a table leaves of each row: a few numbers, never its text."""
+
+    def __init__(self, table: Table) -> None:
+        self.classes: dict[str, int] = {}
+        self.faults: list[Fault] = []
+        self.fault_count = 0
+        self._class_of, self._split_of, self._digests = array("i"), array("b"), bytearray()
+        self._target = table.target
+        self._roles = [role for role in ROLES if role in table.columns]
+        for file in table.files:
+            split = UNUSED if file.split is None else SPLITS.index(file.split)
+            for row in table.read(file):
+                if isinstance(row, Fault):
+                    self._add_fault(row)
+                else:
+                    self._add(row, split)
+
+    @property
+    def class_of(self) -> NDArray[np.int32]:
+        return np.asarray(self._class_of, np.int32)
+
+    @property
+    def split_of(self) -> NDArray[np.int8]:
+        return np.asarray(self._split_of, np.int8)
+
+    def sha256(self, split_of: NDArray[np.int8]) -> str:
+        digests = np.frombuffer(self._digests, np.uint8).reshape(-1, DIGEST_BYTES)
+        whole = hashlib.sha256()
+        for number, name in enumerate(SPLITS):
+            whole.update(f"{name}\n".encode())
+            whole.update(digests[split_of == number].tobytes())
+        return whole.hexdigest()
+
+    def _add(self, row: Row, split: int) -> None:
+        label = row.cells["label"] if self._target == "class" else ""
+        if len(self.classes) == LABEL_LIMIT and label not in self.classes:
+            raise InvalidDatasetError(
+                f"{row.place}: more than {LABEL_LIMIT:,} different labels up to here.",
+                field="dataset.columns.label",
+                remedy="Name the column that holds the class.",
+            )
+        self._class_of.append(self.classes.setdefault(label, len(self.classes)))
+        self._split_of.append(split)
+        self._digests += _digest([row.cells[role] for role in self._roles])
+
+    def _add_fault(self, fault: Fault) -> None:
+        self.fault_count += 1
+        if len(self.faults) < FAULTS_SHOWN:
+            self.faults.append(fault)
+
+
+def load_splits(
+    dataset: Dataset,
+    source: DataSource,
+    *,
+    columns: Mapping[Role, str],
+    target: Target,
+    seed: int,
+) -> SplitData:
+    """Read a dataset once and decide which of its rows are trained, validated and tested on.
+
+    Args:
+        dataset: The sizes of the splits; a folder brings its own.
+        source: What the dataset's reference resolved to.
+        columns: The column of each role that the task needs.
+        target: What the column of the role ``label`` holds.
+        seed: Of the shuffle that carves the splits.
 
     Raises:
-        InvalidDatasetError: With the field or the row at fault.
+        InvalidDatasetError: With the field or the rows at fault.
     """
-    if source.path.is_dir():
-        splits = _given_splits(dataset, source)
-    else:
-        rows = _read(source.path, dataset.columns, source.where)
-        splits = _carve(rows, dataset.splits or Splits(), seed)
-    for name in ("train", "test"):
-        if not splits[name]:
-            raise InvalidDatasetError(
-                f"The {name} split of {source.path.name} is empty.",
-                field="dataset",
-                remedy="It needs at least one row.",
-            )
-    return SplitData(
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
-        labels=_labels(splits),
-    )
+    files = _open(dataset, source.path)
+    table = Table(files=files, columns=columns, target=target, where=source.where)
+    survey = Survey(table)
+    _refuse_faults(survey.faults, survey.fault_count)
+    _refuse_empty(files, survey.split_of)
+    given = source.path.is_dir()
+    split_of = survey.split_of if given else _carve(survey, dataset.splits or Splits(), seed)
+    labels = _labels(survey, split_of) if target == "class" else ()
+    data = SplitData(table=table, labels=labels, split_of=split_of, sha256=survey.sha256(split_of))
+    if target == "class":
+        _refuse_untrained(data, survey)
+    return data
 
 
-def _given_splits(dataset: Dataset, source: DataSource) -> dict[str, tuple[Row, ...]]:
+def _open(dataset: Dataset, path: Path) -> tuple[DataFile, ...]:
+    if not path.is_dir():
+        return (DataFile.of(path),)
     if dataset.splits is not None:
         raise InvalidDatasetError(
-            f"{source.path.name} is a folder, which brings its own splits.",
+            f"{path.name} is a folder, which brings its own splits.",
             field="dataset.splits",
             remedy="Leave dataset.splits out.",
         )
-    splits: dict[str, tuple[Row, ...]] = {}
-    for name in ("train", "validation", "test"):
-        found = [path for path in sorted(source.path.glob(f"{name}.*")) if path.is_file()]
-        if not found and name == "validation":
-            splits[name] = ()
-        elif len(found) != 1:
-            there = ", ".join(path.name for path in found) or "none"
+    return tuple(
+        DataFile.of(file, split) for split, files in split_files(path).items() for file in files
+    )
+
+
+def _digest(cells: Sequence[str]) -> bytes:
+    return hashlib.blake2b(json.dumps(cells).encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def _refuse_faults(faults: Sequence[Fault], count: int) -> None:
+    if not faults:
+        return
+    shown = [f"{fault.place}: {fault.reason}" for fault in faults]
+    message, remedy = f"{shown[0]}.", "Fill the cell or remove the row."
+    if count > 1:
+        more = f"; and {count - len(shown):,} more" if count > len(shown) else ""
+        message = f"{count:,} rows cannot be used: {'; '.join(shown)}{more}."
+        remedy = "Fill the cells or remove the rows."
+    raise InvalidDatasetError(message, field=f"dataset.columns.{faults[0].role}", remedy=remedy)
+
+
+def _refuse_empty(files: Sequence[DataFile], split_of: NDArray[np.int8]) -> None:
+    # One shard may be empty, or hold nothing of the part that is read; not all of a split.
+    filled = {None if number == UNUSED else SPLITS[number] for number in np.unique(split_of)}
+    for file in files:
+        if file.split not in filled:
             raise InvalidDatasetError(
-                f"{source.path.name} needs one {name}.csv or {name}.jsonl, and has {there}.",
-                field="dataset.ref",
-                remedy="A folder has one file for each of train, test and, if wanted, validation.",
+                f"{file.path.name} has no rows.", field="dataset.ref", remedy="Fill it."
             )
-        else:
-            splits[name] = tuple(_read(found[0], dataset.columns, source.where))
-    return splits
 
 
-def _carve(rows: Sequence[Row], splits: Splits, seed: int) -> dict[str, tuple[Row, ...]]:
-    sizes = {
-        name: size if isinstance(size, int) else max(1, int(size * len(rows)))
-        for name, size in splits.model_dump().items()
-    }
-    if sum(sizes.values()) > len(rows):
+def _carve(survey: Survey, splits: Splits, seed: int) -> NDArray[np.int8]:
+    count = len(survey.class_of)
+    sizes = [
+        size if isinstance(size, int) else max(1, int(size * count))
+        for size in (splits.train, splits.validation, splits.test)
+    ]
+    if sum(sizes) > count:
         raise InvalidDatasetError(
-            f"The splits ask for {sum(sizes.values())} rows, and the dataset has {len(rows)}.",
+            f"The splits ask for {sum(sizes)} rows, and the dataset has {count}.",
             field="dataset.splits",
             remedy="Ask for fewer rows, or for shares that sum to at most 1.",
         )
-    queue = iter(stratified(rows, seed))
-    return {name: tuple(islice(queue, size)) for name, size in sizes.items()}
+    # By name, so that the class which happens to come first in the file has no say.
+    ranks = {label: rank for rank, label in enumerate(sorted(survey.classes))}
+    rank_of = np.array([ranks[label] for label in survey.classes])
+    order = stratified(rank_of[survey.class_of], seed)
+    split_of = np.full(count, UNUSED, np.int8)
+    split_of[order[: sum(sizes)]] = np.repeat(range(len(SPLITS)), sizes)
+    return split_of
 
 
-def stratified(rows: Sequence[Row], seed: int) -> list[Row]:
-    """A seeded shuffle in which every run of rows has nearly the label shares of the whole.
-
-    Each label's rows are shuffled and spread evenly over [0, 1): the j-th of n lies at (j + ½)/n.
-    """
-    by_label: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_label[row.label].append(row)
-    generator = random.Random(seed)
-    placed: list[tuple[float, int, Row]] = []
-    for rank, label in enumerate(sorted(by_label)):
-        group = by_label[label]
-        generator.shuffle(group)
-        placed += [((j + 0.5) / len(group), rank, row) for j, row in enumerate(group)]
-    placed.sort(key=lambda item: item[:2])
-    return [row for _, _, row in placed]
-
-
-def _labels(splits: Mapping[str, tuple[Row, ...]]) -> tuple[str, ...]:
-    seen = Counter(row.label for row in splits["train"])
-    for row in chain(splits["validation"], splits["test"]):
-        if row.label not in seen:
-            raise InvalidDatasetError(
-                f"The label {row.label!r} ({row.place}) never occurs in the training split.",
-                field="dataset.columns.label",
-                remedy="Add training rows with it, remove it, or make the training split larger.",
-            )
+def _labels(survey: Survey, split_of: NDArray[np.int8]) -> tuple[str, ...]:
+    names = list(survey.classes)
+    trained = survey.class_of[split_of == SPLITS.index("train")]
+    seen = [names[number] for number in np.unique(trained)]
     if len(seen) < 2:  # noqa: PLR2004 -- two classes are the least there is to tell apart
         raise InvalidDatasetError(
-            f"The training split has the one label {next(iter(seen))!r}: nothing to tell apart.",
+            f"The training split has the one label {seen[0]!r}: nothing to tell apart.",
             field="dataset.columns.label",
             remedy="It needs two labels at least.",
         )
-    numeric = all(NUMBER.fullmatch(label) for label in seen)
+    numeric = all(WHOLE_NUMBER.fullmatch(label) for label in seen)
     return tuple(sorted(seen, key=int if numeric else str))
 
 
-def _read(path: Path, columns: Columns, where: tuple[str, str] | None) -> list[Row]:
-    readers: dict[str, Callable[[TextIO, str], Iterator[tuple[str, Record]]]] = {
-        ".csv": _csv_records,
-        ".jsonl": _jsonl_records,
-    }
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InvalidDatasetError(
-            f"{path.name} is neither .csv nor .jsonl.",
-            field="dataset.ref",
-            remedy="Convert it to one of them.",
-        )
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [
-                _row(record, columns, place)
-                for place, record in reader(file, path.name)
-                if where is None or record.get(where[0]) == where[1]
-            ]
-    except UnicodeDecodeError as error:
-        raise InvalidDatasetError(
-            f"{path.name}, line {_undecodable_line(path)}: not UTF-8 ({error.reason}).",
-            field="dataset.ref",
-            remedy="Save it as UTF-8.",
-        ) from error
-    if not rows:
-        raise InvalidDatasetError(
-            f"{path.name} has no rows.", field="dataset.ref", remedy="Fill it."
-        )
-    return rows
-
-
-def _undecodable_line(path: Path) -> int:
-    # The decoder reads in chunks and does not know where in the file it is.
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.decode("utf-8", errors="ignore").encode() != line:
-                return number
-    return 1
-
-
-def _csv_records(file: TextIO, name: str) -> Iterator[tuple[str, Record]]:
-    csv.field_size_limit(FIELD_LIMIT)
-    reader = csv.DictReader(file, strict=True)
-    try:
-        for record in reader:
-            yield f"{name}, line {reader.line_num}", record
-    except csv.Error as error:
-        raise InvalidDatasetError(
-            f"{name}, line {reader.reader.line_num}: {error}.",
-            field="dataset.ref",
-            remedy="Check the quotes there.",
-        ) from error
-
-
-def _jsonl_records(file: TextIO, name: str) -> Iterator[tuple[str, Record]]:
-    for number, line in enumerate(file, start=1):
-        place = f"{name}, line {number}"
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InvalidDatasetError(
-                f"{place} is not JSON: {error}.", field="dataset.ref"
-            ) from error
-        if not isinstance(record, dict):
-            raise InvalidDatasetError(f"{place} is not a JSON object.", field="dataset.ref")
-        yield place, record
-
-
-def _row(record: Record, columns: Columns, place: str) -> Row:
-    cells = {}
-    for role, column in columns.model_dump().items():
-        if column not in record:
-            there = ", ".join(str(name) for name in record if name is not None)
-            raise InvalidDatasetError(
-                f"{place} has no column {column!r}.",
-                field=f"dataset.columns.{role}",
-                remedy=f"Its columns are: {there}.",
-            )
-        value = record[column]
-        # JSON's true and 1.0 have no one spelling as a class name.
-        usable = isinstance(value, str | int) and not isinstance(value, bool)
-        if not usable or not str(value).strip() or not is_storable(str(value)):
-            raise InvalidDatasetError(
-                f"{place}: the column {column!r} holds no {role}.",
-                field=f"dataset.columns.{role}",
-                remedy="Fill the cell or remove the row.",
-            )
-        cells[role] = str(value)
-    return Row(cells["text"], cells["label"], place)
+def _refuse_untrained(data: SplitData, survey: Survey) -> None:
+    trained = [survey.classes[label] for label in data.labels]
+    untrained = ~np.isin(survey.class_of, trained) & (data.split_of != UNUSED)
+    # The place of a row is not kept: the first one is looked for in the file once more.
+    for number in np.unique(data.split_of[untrained]):
+        for row in data.rows(SPLITS[number]):
+            if row.cells["label"] not in data.labels:
+                raise InvalidDatasetError(
+                    f"The label {row.cells['label']!r} ({row.place}) never occurs in training.",
+                    field="dataset.columns.label",
+                    remedy="Add training rows with it, remove it, or enlarge the training split.",
+                )

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from pst_core.fields import Strict
 from pst_core.report import Report
-from pst_core.spec import Strict
 
 Phase = Literal["preparing", "training", "exporting", "verifying"]
 Stage = Literal["baseline", "main"]
@@ -41,7 +41,8 @@ class EvaluationEvent(Strict):
     type: Literal["evaluation"] = "evaluation"
     stage: Stage
     split: Literal["validation", "test"]
-    accuracy: Annotated[float, Field(ge=0, le=1)]
+    metric: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
+    value: float
 
 
 class ResultEvent(Strict):

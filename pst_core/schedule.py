@@ -1,5 +1,8 @@
 """The sparsity and the learning rate at each step: numbers only, applied by the trainer."""
 
+import math
+from typing import Literal
+
 
 def sparsity_at(
     step: int, total_steps: int, *, target: float, initial_warmup: float, final_hold: float
@@ -26,15 +29,19 @@ def sparsity_at(
     return target * (1 - (1 - progress) ** 3)
 
 
-def learning_rate_factor(step: int, total_steps: int, *, warmup: float) -> float:
-    """What the base rate is multiplied by: rising linearly to 1, then falling linearly to 0.
+def learning_rate_factor(
+    step: int, total_steps: int, *, warmup: float, decay: Literal["linear", "cosine"] = "linear"
+) -> float:
+    """What a base rate is multiplied by: rising linearly to 1, then falling to 0.
 
     Args:
         step: The optimizer step about to be taken, from 1 to ``total_steps``.
         total_steps: All of them.
         warmup: The share of the steps over which the rate rises.
+        decay: Along a line, or half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983).
     """
     warmup_steps = warmup * total_steps
     if step <= warmup_steps:
         return step / warmup_steps
-    return (total_steps - step + 1) / (total_steps - warmup_steps + 1)
+    left = (total_steps - step + 1) / (total_steps - warmup_steps + 1)
+    return left if decay == "linear" else (1 - math.cos(math.pi * left)) / 2

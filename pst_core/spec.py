@@ -3,34 +3,51 @@
 Free of torch. What a spec *does* is decided elsewhere; here stands only what may be asked.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
+    ValidationError,
     ValidationInfo,
+    field_serializer,
     field_validator,
 )
 
+from pst_core.fields import Fraction, Strict, Text
+from pst_core.glue import Glue, glue_task
+from pst_core.recipes import PRESETS, Hyperparameters, Preset
 from pst_core.references import parse_reference
 
-Method = Literal["pst", "dense"]
+Method = Literal["pst", "magnitude", "movement", "random", "wanda", "dense", "lora"]
+Task = Literal["text-classification", "text-regression", "causal-lm", "data-to-text"]
+Metric = Literal[
+    "accuracy", "f1", "matthews", "pearson", "spearman", "mse", "perplexity", "bleu"
+]  # fmt: skip
+Role = Literal["text", "pair", "label", "prompt", "completion"]
 Format = Literal["packed", "dense"]
-Preset = Literal["paper"]
-Precision = Literal["float32", "bfloat16"]
+Scope = Literal["matrix", "global"]
+Pattern = Literal["unstructured", "2:4", "4:8"]
+LOWER_IS_BETTER: frozenset[Metric] = frozenset({"mse", "perplexity"})
+# The tasks whose answers are few enough to keep a teacher's of every example.
+DISTILLED: frozenset[Task] = frozenset({"text-classification", "text-regression"})
+# The yardsticks: they prune nothing.
+UNPRUNED: frozenset[Method] = frozenset({"dense", "lora"})
 
-
-def is_storable(text: str) -> bool:
-    """Whether UTF-8 and PostgreSQL take it: without NUL and halves of surrogate pairs."""
-    return not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text)
-
-
-def _storable(text: str) -> str:
-    if not is_storable(text):
-        raise ValueError("must not contain NUL or unpaired surrogates")
-    return text
+# The roles that a task's columns play; the second list may be left out.
+ROLES: dict[Task, tuple[tuple[Role, ...], tuple[Role, ...]]] = {
+    "text-classification": (("text", "label"), ("pair",)),
+    "text-regression": (("text", "label"), ("pair",)),
+    "causal-lm": (("text",), ()),
+    "data-to-text": (("prompt", "completion"), ()),
+}
+# What a task can be judged by; the first is the default.
+METRICS: dict[Task, tuple[Metric, ...]] = {
+    "text-classification": ("accuracy", "f1", "matthews"),
+    "text-regression": ("pearson", "spearman", "mse"),
+    "causal-lm": ("perplexity",),
+    "data-to-text": ("bleu", "perplexity"),
+}
 
 
 def _well_formed(text: str) -> str:
@@ -38,25 +55,22 @@ def _well_formed(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_storable)]
 ModelReference = Annotated[Text, AfterValidator(_well_formed)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Rate = Annotated[float, Field(gt=0, le=1)]
-
-
-class Strict(BaseModel):
-    """Refuses unknown fields, NaN and infinities; does not change once made."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class Columns(Strict):
-    text: Text = "text"
-    """The column with the text to classify."""
-    label: Text = "label"
-    """The column with the class, as a name or a number."""
+    """Which column plays which role; what is left out has its role's name, or GLUE's."""
+
+    text: Text | None = None
+    """The text to classify, to rate, or to learn to continue."""
+    pair: Text | None = None
+    """The second text of a pair, where the task is about two."""
+    label: Text | None = None
+    """The class, as a name or a number; for text-regression, a number."""
+    prompt: Text | None = None
+    """What is given, for data-to-text."""
+    completion: Text | None = None
+    """What is to be written; several rows with one prompt give it several references."""
 
 
 SplitSize = (
@@ -75,59 +89,11 @@ class Splits(Strict):
 
 class Dataset(Strict):
     ref: ModelReference
-    """`pkg:NAME[/PART]`, or `file:PATH` of a CSV or JSONL file or a folder of train.*, test.*."""
+    """`pkg:NAME[/PART]`, or `file:PATH` of a CSV, TSV, JSON lines, Parquet or text file, or of a
+    folder of train.*, test.* and perhaps validation.*."""
     columns: Columns = Columns()
     splits: Splits | None = None
     """Carved from the data by the job's seed; a folder brings its own. Default 80/10/10."""
-
-
-class Hyperparameters(Strict):
-    """Every number of the recipe; the defaults are the preset `paper`."""
-
-    epochs: Annotated[float, Field(gt=0, le=1000)] = 3.0
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
-    max_length: Annotated[int, Field(ge=4, le=8192)] = 128
-    """Tokens; longer texts are cut."""
-    learning_rate: Rate = 5e-4
-    """Of the factors U, V, A, B, R, C."""
-    head_learning_rate: Rate = 1e-3
-    dense_learning_rate: Rate = 5e-5
-    """Of all weights but the head's, where they are trained: method and baseline `dense`."""
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    learning_rate_warmup: Annotated[float, Field(ge=0, lt=1)] = 0.06
-    """Share of the steps over which the rates rise, before they fall linearly to zero."""
-    max_gradient_norm: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    rank: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Rank of U V, the weight update."""
-    score_rank: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Rank of A B in the importance score."""
-    alpha1: Annotated[float, Field(ge=0, le=1e3)] = 1.0
-    """Weight of A B in the importance score."""
-    alpha2: Annotated[float, Field(ge=0, le=1e3)] = 1.0
-    """Weight of R + C in the importance score."""
-    beta: Annotated[float, Field(ge=0, le=1e3)] = 1.0
-    """Weight of U V in the updated weight."""
-    initial_warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the steps before the sparsity starts to rise."""
-    final_hold: Annotated[float, Field(ge=0, lt=1, validate_default=True)] = 0.3
-    """Share of the steps trained at the target sparsity."""
-    precision: Precision = "float32"
-    """Of the matrix products; the factors, scores and masks are always float32."""
-
-    @field_validator("final_hold")
-    @classmethod
-    def _leaves_room_to_rise(cls, hold: float, info: ValidationInfo) -> float:
-        warmup = info.data.get("initial_warmup", 0.0)
-        if warmup + hold >= 1:
-            raise ValueError(
-                f"initial_warmup + final_hold is {warmup + hold:g}: it must be below 1, so that "
-                "some steps are left for the sparsity to rise"
-            )
-        return hold
-
-
-# Presets are what they change of the defaults above.
-PRESETS: dict[Preset, dict[str, float | int | str]] = {"paper": {}}
 
 
 class Limits(Strict):
@@ -139,20 +105,32 @@ class CompressionSpec(Strict):
     """What to compress, on which data, how far and how."""
 
     model: ModelReference
-    """`pkg:NAME` or `file:FOLDER`."""
+    """`pkg:NAME`, or `file:PATH` of a folder with safetensors or of a GGUF file."""
     dataset: Dataset
-    task: Literal["text-classification"] = "text-classification"
+    task: Task = Field(default=None, validate_default=True)
+    """Default: that of a GLUE dataset, else text-classification."""
+    metric: Metric = Field(default=None, validate_default=True)
+    """What the model is judged by. Default: the first of the task, or GLUE's."""
     method: Method = "pst"
+    pattern: Pattern = "unstructured"
+    """`2:4`: two of every four entries of a row are kept."""
     sparsity: Annotated[Fraction | None, Field(validate_default=True)] = None
-    """Share of zeros in each pruned matrix, in (0, 1); null for the method `dense`."""
+    """Share of zeros in each pruned matrix, in (0, 1); null for the methods `dense` and `lora`, and
+    for a pattern, which says it itself."""
+    scope: Annotated[Scope, Field(validate_default=True)] = "matrix"
+    """Whether each matrix has this sparsity, or all of them together (`global`)."""
+    include: tuple[Text, ...] = ()
+    """Patterns of the names of layers to prune (`*.mlp.*`); none: all."""
+    exclude: tuple[Text, ...] = ()
+    """Patterns of the names of layers to leave dense."""
     baseline: Annotated[Literal["none", "train"], Field(validate_default=True)] = "none"
     """`train` also trains the dense yardstick: same data, seed, steps and schedule."""
-    preset: Preset = "paper"
+    preset: Preset = "default"
     hyperparameters: Hyperparameters = Hyperparameters()
     """What to change of the preset."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     formats: Annotated[tuple[Format, ...], Field(min_length=1, validate_default=True)] = ()
-    """Checkpoint formats to publish. Default: `packed`; for the method `dense`, `dense`."""
+    """Checkpoint formats to publish. Default: `packed`; where nothing is pruned, `dense`."""
     limits: Limits = Limits()
 
     @field_validator("dataset", mode="before")
@@ -160,15 +138,94 @@ class CompressionSpec(Strict):
     def _accept_a_bare_reference(cls, value: object) -> object:
         return {"ref": value} if isinstance(value, str) else value
 
+    @field_validator("task", mode="before")
+    @classmethod
+    def _glue_says_its_task(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None:
+            return value
+        glue = _glue(info)
+        return glue.task if glue else "text-classification"
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _glue_and_task_say_their_metric(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None:
+            return value
+        glue, task = _glue(info), info.data.get("task", "text-classification")
+        return glue.metrics[0] if glue and glue.task == task else METRICS[task][0]
+
+    @field_validator("task")
+    @classmethod
+    def _columns_fit_the_task(cls, task: Task, info: ValidationInfo) -> Task:
+        if "dataset" not in info.data:
+            return task
+        given = info.data["dataset"].columns.model_dump(exclude_none=True)
+        required, optional = ROLES[task]
+        if strangers := sorted(given.keys() - {*required, *optional}):
+            raise ValueError(
+                f"{task} has no column {strangers[0]}: it has {', '.join(required + optional)}"
+            )
+        return task
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_fits_the_task(cls, metric: Metric, info: ValidationInfo) -> Metric:
+        task = info.data.get("task")
+        if task and metric not in METRICS[task]:
+            raise ValueError(f"{task} is judged by one of {', '.join(METRICS[task])}")
+        return metric
+
     @field_validator("sparsity")
     @classmethod
     def _sparsity_fits_the_method(cls, value: float | None, info: ValidationInfo) -> float | None:
-        method = info.data.get("method")
-        if method == "dense" and value is not None:
-            raise ValueError("the method `dense` prunes nothing: leave sparsity out")
-        if method == "pst" and value is None:
-            raise ValueError("the method `pst` needs a sparsity between 0 and 1, such as 0.9")
+        method, pattern = info.data.get("method"), info.data.get("pattern", "unstructured")
+        if method in UNPRUNED:
+            if value is not None:
+                raise ValueError(f"the method `{method}` prunes nothing: leave sparsity out")
+            return None
+        if pattern != "unstructured":
+            asked = pattern_sparsity(pattern)
+            if value not in {None, asked}:
+                raise ValueError(f"the pattern {pattern} is a sparsity of {asked:g}: leave it out")
+            return asked
+        if method is not None and value is None:
+            raise ValueError(f"the method `{method}` needs a sparsity in (0, 1), such as 0.9")
         return value
+
+    @field_validator("method")
+    @classmethod
+    def _method_fits_the_task(cls, method: Method, info: ValidationInfo) -> Method:
+        if method == "wanda" and info.data.get("task") in {
+            "text-classification",
+            "text-regression",
+        }:
+            raise ValueError("wanda trains nothing, and this task needs a head to be trained")
+        return method
+
+    @field_validator("pattern")
+    @classmethod
+    def _only_what_prunes_has_a_pattern(cls, pattern: Pattern, info: ValidationInfo) -> Pattern:
+        if pattern != "unstructured" and info.data.get("method") in UNPRUNED:
+            raise ValueError(f"the method `{info.data['method']}` prunes nothing: leave it out")
+        return pattern
+
+    @field_validator("include", "exclude")
+    @classmethod
+    def _only_some_layers_of_what_has_layers(
+        cls, patterns: tuple[Text, ...], info: ValidationInfo
+    ) -> tuple[Text, ...]:
+        if patterns and info.data.get("method") == "dense":
+            raise ValueError("the method `dense` trains every layer: leave it out")
+        return patterns
+
+    @field_validator("scope")
+    @classmethod
+    def _scope_fits_the_pattern(cls, scope: Scope, info: ValidationInfo) -> Scope:
+        if scope == "global" and info.data.get("pattern") != "unstructured":
+            raise ValueError("a pattern prunes every group of entries alike: leave scope out")
+        if scope == "global" and info.data.get("method") in UNPRUNED | {"wanda"}:
+            raise ValueError("this method has no scores to compare over layers: leave scope out")
+        return scope
 
     @field_validator("baseline")
     @classmethod
@@ -177,20 +234,79 @@ class CompressionSpec(Strict):
             raise ValueError("the method `dense` is the baseline itself: leave baseline out")
         return value
 
+    @field_validator("hyperparameters")
+    @classmethod
+    def _changes_fit_the_preset(
+        cls, value: Hyperparameters, info: ValidationInfo
+    ) -> Hyperparameters:
+        asked = "distillation" in value.model_fields_set and value.distillation
+        if asked and info.data.get("baseline") == "none":
+            raise ValueError("distillation is from the dense baseline: ask for baseline: train")
+        if asked and info.data.get("task") not in DISTILLED:
+            raise ValueError(f"{info.data.get('task')} has no distillation")
+        if "preset" in info.data:
+            try:
+                _resolve(info.data["preset"], value)
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise ValueError(f"with the preset, {first['loc'][0]}: {first['msg']}") from error
+        return value
+
     @field_validator("formats", mode="before")
     @classmethod
     def _formats_fit_the_method(cls, value: object, info: ValidationInfo) -> object:
-        dense = info.data.get("method") == "dense"
+        method = info.data.get("method")
         if value == ():
-            return ("dense",) if dense else ("packed",)
+            return ("dense",) if method in UNPRUNED else ("packed",)
         if isinstance(value, list | tuple):
             if len({str(item) for item in value}) < len(value):
                 raise ValueError("names a format twice")
-            if dense and "packed" in value:
-                raise ValueError("the method `dense` has no zeros to pack: ask for `dense`")
+            if method in UNPRUNED and "packed" in value:
+                raise ValueError(f"the method `{method}` has no zeros to pack: ask for `dense`")
         return value
+
+    @field_serializer("hyperparameters")
+    def _changes_alone(self, value: Hyperparameters) -> dict[str, Any]:
+        # With its defaults written out, it would be read again as changing all of the preset.
+        return value.model_dump(exclude_unset=True)
+
+    def columns(self) -> dict[Role, str]:
+        """The name of each column that the task reads, by its role."""
+        required, optional = ROLES[self.task]
+        columns: dict[Role, str] = {role: role for role in required}
+        if glue := glue_task(self.dataset.ref):
+            known = {"text": glue.text, "pair": glue.pair}
+            columns |= {role: name for role in required + optional if (name := known.get(role))}
+        for role in required + optional:
+            name = getattr(self.dataset.columns, role)
+            if name is not None:
+                columns[role] = name
+        return columns
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """What to measure, the metric that decides first."""
+        return tuple(dict.fromkeys((self.metric, *METRICS[self.task])))
 
     def resolved_hyperparameters(self) -> Hyperparameters:
         """The preset with this spec's changes: every value the run will use."""
-        changes = self.hyperparameters.model_dump(exclude_unset=True)
-        return Hyperparameters.model_validate({**PRESETS[self.preset], **changes})
+        resolved = _resolve(self.preset, self.hyperparameters)
+        if self.baseline == "none" or self.task not in DISTILLED or self.method in UNPRUNED:
+            # There is nobody to distil from, or nothing to.
+            return resolved.model_copy(update={"distillation": 0.0})
+        return resolved
+
+
+def _resolve(preset: Preset, changes: Hyperparameters) -> Hyperparameters:
+    return Hyperparameters.model_validate(
+        {**PRESETS[preset], **changes.model_dump(exclude_unset=True)}
+    )
+
+
+def _glue(info: ValidationInfo) -> Glue | None:
+    return glue_task(info.data["dataset"].ref) if "dataset" in info.data else None
+
+
+def pattern_sparsity(pattern: Pattern) -> float:
+    """The share of entries that N:M prunes: 1 − N/M."""
+    n, m = map(int, pattern.split(":"))
+    return 1 - n / m

@@ -6,13 +6,17 @@ import transformers
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 import pst_core.compress
-from pst_core.compress import Job, Sources
+from pst_core import evaluation
+from pst_core.evaluation import recorded_spec
 from pst_core.events import Event, PhaseEvent, ProgressEvent
+from pst_core.prepare import Sources
 from pst_core.references import locate_dataset, locate_model
-from pst_core.report import Evaluation, Report
+from pst_core.report import Estimate, Evaluation, Report, Scores
 from pst_core.spec import CompressionSpec
+from pst_core.stages import Job
 from pst_core.verify import verify_export
 
 # Whoever calls this may read what they like: relative paths from here, absolute ones from the root.
@@ -44,15 +48,32 @@ def compress(spec: CompressionSpec, out: Path) -> Report:
 
 def verify(spec: CompressionSpec, out: Path) -> None:
     verify_export(out, spec, _quiet_sources(spec))
-    Console(stderr=True).print("verified: files, masks, zeros, packed ≡ dense, accuracy")
+    Console(stderr=True).print("verified: files, masks, zeros, packed ≡ dense, score")
 
 
-def show(report: Report) -> None:
-    """Print the outcome as a table."""
+def evaluate(folder: Path, spec: CompressionSpec | None) -> Scores:
+    """Score a checkpoint on the test split of a spec, or of the one it was made by."""
+    _be_quiet()
+    spec = spec or recorded_spec(folder)
+    return evaluation.evaluate(folder, spec, locate_dataset(spec.dataset.ref, roots=ROOTS))
+
+
+def show_scores(scores: Scores) -> None:
+    """Print each metric with its interval."""
+    table = Table(show_header=False, title=f"{scores.rows} rows of the test split")
+    for name, estimate in scores.metrics.items():
+        table.add_row(name, _estimate(estimate))
+    Console().print(table)
+
+
+def show(report: Report, page: Path) -> None:
+    """Print the outcome as a table, and where the whole report is."""
     outcome = report.outcome
     table = Table(show_header=False, title=f"{outcome.spec.model} by {outcome.spec.method}")
-    table.add_row("accuracy, dense baseline", _accuracy(outcome.baseline))
-    table.add_row("accuracy, this model", _accuracy(outcome.evaluation))
+    table.add_row(f"{outcome.spec.metric}, dense baseline", _score(outcome.baseline))
+    table.add_row(f"{outcome.spec.metric}, this model", _score(outcome.evaluation))
+    if outcome.difference is not None:
+        table.add_row("difference", _estimate(outcome.difference))
     if outcome.spec.sparsity is not None:
         table.add_row("sparsity, asked", f"{outcome.spec.sparsity:.2%}")
         table.add_row("sparsity, counted", f"{outcome.sparsity:.4%}")
@@ -60,20 +81,30 @@ def show(report: Report) -> None:
         table.add_row(f"bytes, {name}", f"{size:,}")
     share = outcome.trainable_parameters / outcome.parameters
     table.add_row("trainable parameters", f"{share:.2%}")
+    table.add_row("report", Text(str(page), overflow="fold"))
     Console().print(table)
 
 
-def _accuracy(evaluation: Evaluation | None) -> str:
+def _score(evaluation: Evaluation | None) -> str:
     if evaluation is None:
         return "not measured"
-    test = evaluation.test
-    return f"{test.value:.1%}  (95 %: {test.low:.1%} to {test.high:.1%}, n = {test.total})"
+    return f"{_estimate(evaluation.test.estimate)}, n = {evaluation.test.rows}"
+
+
+def _estimate(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.4g}"
+    return f"{estimate.value:.4g}  (95 %: {estimate.low:.4g} to {estimate.high:.4g})"
 
 
 def _quiet_sources(spec: CompressionSpec) -> Sources:
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    _be_quiet()
     return Sources(
         model=locate_model(spec.model, roots=ROOTS),
         dataset=locate_dataset(spec.dataset.ref, roots=ROOTS),
     )
+
+
+def _be_quiet() -> None:
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

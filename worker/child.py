@@ -16,11 +16,13 @@ from typing import Any
 import torch
 import transformers
 
-from pst_core.compress import Job, Sources, compress
+from pst_core.compress import compress
 from pst_core.errors import PstError
 from pst_core.events import Event, FailureEvent, PhaseEvent
+from pst_core.prepare import Sources
 from pst_core.references import DataSource
 from pst_core.spec import CompressionSpec
+from pst_core.stages import Job
 from pst_core.trainer import StopRequestedError
 from pst_core.verify import verify_export
 

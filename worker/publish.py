@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from app.storage import StoredObject
-from pst_core.spec import is_storable
+from pst_core.fields import is_storable
 
 
 class HashingReader:

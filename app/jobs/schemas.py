@@ -6,8 +6,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from app.jobs.states import Status
+from pst_core.recipes import Hyperparameters
 from pst_core.report import Report
-from pst_core.spec import CompressionSpec, Hyperparameters
+from pst_core.spec import CompressionSpec
 
 
 class JobCreate(CompressionSpec):

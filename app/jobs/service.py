@@ -56,7 +56,7 @@ def check_references(spec: CompressionSpec, settings: Settings) -> None:
     locate_model(spec.model, roots=settings.file_roots)
     locate_dataset(spec.dataset.ref, roots=settings.file_roots)
     columns = packaged_columns(spec.dataset.ref)
-    for role, column in spec.dataset.columns.model_dump().items():
+    for role, column in spec.columns().items():
         if columns is not None and column not in columns:
             raise InvalidDatasetError(
                 f"{spec.dataset.ref} has no column {column!r}.",

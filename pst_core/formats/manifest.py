@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from pst_core.errors import CheckpointCorruptError
-from pst_core.report import Accuracy, Outcome
-from pst_core.spec import Format, Strict
+from pst_core.fields import Strict
+from pst_core.report import Outcome, Scores
+from pst_core.spec import Format
 
 MANIFEST = "pst.json"
 
@@ -28,7 +29,7 @@ class Attestation(Strict):
     """In the pruned matrices, counted in the file."""
     equals_dense: bool
     """Every tensor is bit for bit that of the dense export."""
-    test: Accuracy
+    test: Scores
     """Of the model as loaded from this folder."""
 
 

@@ -24,9 +24,9 @@ QUANT_METHOD = "pst-packed"
 VERSION = 1
 
 _MIN_DIMENSIONS = 2
-_INDEX = "model.safetensors.index.json"
+INDEX = "model.safetensors.index.json"
 # Not copied: weights in any form, and the manifest, whose hashes would be another folder's.
-_LEFT_OUT = ("*.safetensors", _INDEX, "pst.json", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack")
+_LEFT_OUT = ("*.safetensors", INDEX, "pst.json", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack")
 
 
 def write_packed(dense_dir: Path, masks: Mapping[str, blob.Mask], out_dir: Path) -> None:
@@ -56,7 +56,7 @@ def write_packed(dense_dir: Path, masks: Mapping[str, blob.Mask], out_dir: Path)
         absent.discard(name)
         if name in masks:
             return _pack_tensor(name, tensor, masks[name])
-        if _is_blob(str(tensor.dtype), tensor.shape):
+        if is_blob(str(tensor.dtype), tensor.shape):
             raise ValueError(f"Tensor {name} is uint8 in one dimension: it would read as a blob.")
         return tensor
 
@@ -82,7 +82,7 @@ def unpack(packed_dir: Path, out_dir: Path) -> None:
     del config["quantization_config"]
 
     def convert(name: str, tensor: "Tensor", file: str) -> "Tensor":
-        if _is_blob(str(tensor.dtype), tensor.shape):
+        if is_blob(str(tensor.dtype), tensor.shape):
             return to_tensor(blob.unpack(tensor.numpy(), f"{name} in {file}"))
         return tensor
 
@@ -166,18 +166,18 @@ def _pack_tensor(name: str, tensor: "Tensor", mask: blob.Mask) -> "Tensor":
     return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
 
 
-def _is_blob(dtype: str, shape: Sequence[int]) -> bool:
+def is_blob(dtype: str, shape: Sequence[int]) -> bool:
     return dtype in {"U8", "torch.uint8"} and len(shape) == 1
 
 
 def _read_blobs(packed_dir: Path) -> Iterator[tuple[str, blob.Blob, str]]:
     """Yield each blob with its tensor's name and a label that names tensor and file."""
     _read_packed_config(packed_dir)
-    for path in _weight_files(packed_dir):
+    for path in weight_files(packed_dir):
         with _opened(path, "numpy") as file:
             for name in list(file.keys()):
                 view = file.get_slice(name)
-                if _is_blob(view.get_dtype(), view.get_shape()):
+                if is_blob(view.get_dtype(), view.get_shape()):
                     yield name, file.get_tensor(name), f"{name} in {path.name}"
 
 
@@ -193,16 +193,16 @@ def _rewrite(
     ignore = shutil.ignore_patterns(*_LEFT_OUT)
     shutil.copytree(source, target, ignore=ignore, copy_function=shutil.copyfile)
     total_size = 0
-    for path in _weight_files(source):
+    for path in weight_files(source):
         with _opened(path, "pt") as file:
             names = list(file.keys())
             tensors = {name: convert(name, file.get_tensor(name), path.name) for name in names}
             save_file(tensors, target / path.name, metadata=file.metadata())
         total_size += sum(tensor.nbytes for tensor in tensors.values())
-    if (source / _INDEX).is_file():
-        index = read_json(source / _INDEX)
+    if (source / INDEX).is_file():
+        index = read_json(source / INDEX)
         index["metadata"] = {**(index.get("metadata") or {}), "total_size": total_size}
-        _write_json(target / _INDEX, index)
+        _write_json(target / INDEX, index)
     _write_json(target / "config.json", config)
 
 
@@ -229,14 +229,14 @@ def _opened(path: Path, framework: str) -> Iterator[Any]:
         raise CheckpointCorruptError(f"{path} cannot be read: {error}") from error
 
 
-def _weight_files(directory: Path) -> list[Path]:
+def weight_files(directory: Path) -> list[Path]:
     """List the folder's weight files as transformers would: the single one, else the shards."""
     if (directory / "model.safetensors").is_file():
         return [directory / "model.safetensors"]
-    weight_map = read_json(directory / _INDEX).get("weight_map")
+    weight_map = read_json(directory / INDEX).get("weight_map")
     names = {str(name) for name in weight_map.values()} if isinstance(weight_map, dict) else set()
     if not names or any(name != Path(name).name for name in names):
-        raise CheckpointCorruptError(f"{directory / _INDEX} names no files of its own folder.")
+        raise CheckpointCorruptError(f"{directory / INDEX} names no files of its own folder.")
     return [directory / name for name in sorted(names)]
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from pst_core.__main__ import cli
 from pst_core.formats.manifest import read_manifest
+from pst_core.report import Report
 from tests.pst_core import tiny
 
 HYPERPARAMETERS = {"epochs": 1, "batch_size": 16, "rank": 2, "score_rank": 2}
@@ -93,7 +94,7 @@ def test_the_table_has_accuracy_sparsity_sizes_and_trainable_share(
         if len(cells) == 4
     }
     test = outcome.evaluation.test
-    assert rows.pop("accuracy, this model").startswith(f"{test.value:.1%}")
+    assert rows.pop("accuracy, this model").startswith(f"{test.value:.4g}")
     assert rows == {
         "accuracy, dense baseline": "not measured",
         "sparsity, asked": "50.00%",
@@ -101,12 +102,20 @@ def test_the_table_has_accuracy_sparsity_sizes_and_trainable_share(
         "bytes, dense": f"{outcome.bytes['dense']:,}",
         "bytes, packed": f"{outcome.bytes['packed']:,}",
         "trainable parameters": f"{outcome.trainable_parameters / outcome.parameters:.2%}",
+        "report": "out/report/report.md",
     }
 
 
 def test_both_formats_are_written_and_attested_to(runs: dict[str, Finished]) -> None:
     for name in ("dense", "packed"):
         assert read_manifest(runs["good"].folder / "out" / name).attestation is not None
+
+
+def test_the_report_is_written_beside_the_formats(runs: dict[str, Finished]) -> None:
+    folder = runs["good"].folder / "out"
+    report = Report.model_validate_json((folder / "report" / "report.json").read_bytes())
+    assert report.outcome == read_manifest(folder / "packed").outcome
+    assert (folder / "report" / "report.md").is_file()
 
 
 def test_it_says_what_was_verified(runs: dict[str, Finished]) -> None:
@@ -167,4 +176,4 @@ def test_a_folder_that_is_not_empty_is_refused_and_left_alone(tmp_path: Path) ->
 
 def test_without_a_command_the_help_is_shown() -> None:
     result = CliRunner().invoke(cli, [])
-    assert {"compress", "verify"} <= set(result.output.split())
+    assert {"compress", "verify", "inspect"} <= set(result.output.split())

@@ -4,8 +4,6 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 import pst_core
-from pst_core.compress import Job, Sources, compress, prepare
 from pst_core.errors import (
     CheckpointCorruptError,
     InvalidDatasetError,
@@ -23,53 +20,29 @@ from pst_core.errors import (
     SparsityMissedError,
     UnsupportedModelError,
 )
-from pst_core.events import EvaluationEvent, Event, PhaseEvent, ProgressEvent, ResultEvent
-from pst_core.formats.blob import Mask
-from pst_core.formats.manifest import Manifest, list_files, read_manifest, write_manifest
-from pst_core.formats.packed import read_masks, unpack, write_packed
+from pst_core.events import EvaluationEvent, PhaseEvent, ProgressEvent, ResultEvent
+from pst_core.formats.manifest import read_manifest
+from pst_core.formats.packed import unpack
+from pst_core.prepare import Sources, prepare
 from pst_core.references import DataSource
-from pst_core.report import Report
-from pst_core.spec import CompressionSpec
 from pst_core.trainer import StopRequestedError
 from pst_core.verify import verify_export
 from tests.pst_core import tiny
+from tests.pst_core.exports import (
+    WEIGHTS,
+    Export,
+    edit_manifest,
+    masks_of,
+    repack,
+    run,
+    sha256s,
+    sign,
+)
 
-WEIGHTS = "model.safetensors"
 PRUNED = "bert.encoder.layer.1.attention.self.key.weight"
 STEPS = 80  # 160 rows in batches of 16, for 8 epochs
 FORMATS = ("dense", "packed")
 each_format = pytest.mark.parametrize("name", FORMATS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export:
-    """A finished compression: what was asked, what came out, what was told."""
-
-    out: Path
-    spec: CompressionSpec
-    sources: Sources
-    report: Report
-    events: list[Event]
-
-    def verify(self) -> None:
-        verify_export(self.out, self.spec, self.sources)
-
-
-def run(
-    folder: Path,
-    out: Path,
-    *,
-    sources: Sources | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    changes: Mapping[str, object] | None = None,
-) -> Export:
-    """Compress the model in a folder; `changes` are those of the spec."""
-    sources = sources or tiny.sources(folder)
-    spec = tiny.spec(folder, **(changes or {}))
-    events: list[Event] = []
-    job = Job(spec=spec, sources=sources, emit=events.append, should_stop=should_stop)
-    report = compress(job, out)
-    return Export(out=out, spec=spec, sources=sources, report=report, events=events)
 
 
 @pytest.fixture(scope="module")
@@ -82,48 +55,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
 @pytest.fixture
 def copy(export: Export, tmp_path: Path) -> Export:
     """The same, to be verified or spoiled."""
-    out = Path(shutil.copytree(export.out, tmp_path / "copy"))
-    return Export(
-        out=out,
-        spec=export.spec,
-        sources=export.sources,
-        report=export.report,
-        events=export.events,
-    )
-
-
-def sha256s(folder: Path) -> dict[str, str]:
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in paths
-    }
-
-
-def masks_of(export: Export) -> dict[str, Mask]:
-    return {name: mask.copy() for name, mask in read_masks(export.out / "packed")}
-
-
-def sign(folder: Path) -> None:
-    """Make the manifest name the files that now lie there, as a careful forger would."""
-    update = {"files": list_files(folder)}
-    write_manifest(folder, read_manifest(folder).model_copy(update=update))
-
-
-def repack(export: Export, dense: Path, masks: dict[str, Mask]) -> None:
-    """Put another packed folder in the place of the export's, under its own true hashes."""
-    packed = export.out / "packed"
-    manifest = read_manifest(packed)
-    shutil.rmtree(packed)
-    write_packed(dense, masks, packed)
-    write_manifest(packed, manifest)
-    sign(packed)
-
-
-def edit_manifest(folder: Path, edit: Callable[[dict[str, object]], None]) -> None:
-    document = json.loads((folder / "pst.json").read_bytes())
-    edit(document["outcome"])
-    write_manifest(folder, Manifest.model_validate(document))
+    return export.copy(tmp_path / "copy")
 
 
 def flip_a_byte(path: Path, position: int) -> None:
@@ -144,7 +76,9 @@ def test_the_progress_is_told_up_to_the_last_step(export: Export) -> None:
 
 
 def test_both_evaluations_are_told(export: Export) -> None:
-    told = {e.split: e.accuracy for e in export.events if isinstance(e, EvaluationEvent)}
+    events = [event for event in export.events if isinstance(event, EvaluationEvent)]
+    told = {event.split: event.value for event in events}
+    assert {event.metric for event in events} == {"accuracy"}
     evaluation = export.report.outcome.evaluation
     assert evaluation.validation is not None
     assert told == {"validation": evaluation.validation.value, "test": evaluation.test.value}
@@ -156,24 +90,28 @@ def test_the_last_event_is_the_report(export: Export) -> None:
 
 def test_the_sparse_model_has_learned_the_task(export: Export) -> None:
     test = export.report.outcome.evaluation.test
-    assert test.low > test.majority
+    assert test.estimate.low is not None
+    assert test.constant is not None
+    assert test.estimate.low > test.constant
 
 
 def test_the_accuracy_is_that_of_the_saved_model_text_by_text(export: Export) -> None:
     model, _ = pst_core.load(export.out / "dense")
-    examples = prepare(export.spec, export.sources).test
+    examples = prepare(export.spec, export.sources, splits=("test",)).examples["test"]
     answers = [
-        int(model(input_ids=torch.tensor([example.tokens])).logits.argmax()) for example in examples
+        int(model(input_ids=torch.tensor(example.tokens)[None]).logits.argmax())
+        for example in examples
     ]
-    right = sum(a == example.label for a, example in zip(answers, examples, strict=True))
+    right = sum(a == example.target for a, example in zip(answers, examples, strict=True))
     test = export.report.outcome.evaluation.test
-    assert (test.correct, test.total) == (right, len(examples))
+    assert (test.value, test.rows) == (right / len(examples), len(examples))
 
 
-def test_the_majority_is_the_share_of_the_most_frequent_class(export: Export) -> None:
-    labels = Counter(example.label for example in prepare(export.spec, export.sources).test)
+def test_the_constant_is_the_share_of_the_most_frequent_class(export: Export) -> None:
+    examples = prepare(export.spec, export.sources, splits=("test",)).examples["test"]
+    labels = Counter(examples.targets.tolist())
     share = max(labels.values()) / labels.total()
-    assert export.report.outcome.evaluation.test.majority == share
+    assert export.report.outcome.evaluation.test.constant == share
 
 
 def test_every_block_matrix_is_pruned_by_exactly_the_integer_part(export: Export) -> None:
@@ -429,7 +367,7 @@ def test_a_manifest_that_claims_another_count_fails(copy: Export) -> None:
         matrices[0]["pruned"] -= 1
 
     edit_manifest(copy.out / "packed", claim)
-    with pytest.raises(SparsityMissedError, match="pruned entries"):
+    with pytest.raises(SparsityMissedError, match=r"not pruned as its pst\.json says"):
         copy.verify()
 
 
@@ -438,7 +376,7 @@ def test_a_manifest_that_claims_another_accuracy_fails(copy: Export, name: str) 
     def claim(outcome: dict[str, object]) -> None:
         evaluation = outcome["evaluation"]
         assert isinstance(evaluation, dict)
-        evaluation["test"]["correct"] = 0
+        evaluation["test"]["metrics"]["accuracy"] = {"value": 0.0, "low": 0.0, "high": 0.5}
 
     edit_manifest(copy.out / name, claim)
     with pytest.raises(CheckpointCorruptError, match=r"its trainer reported 0\."):
@@ -505,6 +443,14 @@ def test_steps_count_over_both_stages(with_baseline: Export) -> None:
     assert [event.stage for event in progress] == ["baseline"] * STEPS + ["main"] * STEPS
 
 
+def test_the_difference_to_the_baseline_is_that_of_the_scores(with_baseline: Export) -> None:
+    outcome = with_baseline.report.outcome
+    assert outcome.baseline is not None
+    assert outcome.difference is not None
+    expected = outcome.evaluation.test.value - outcome.baseline.test.value
+    assert outcome.difference.value == pytest.approx(expected)
+
+
 def test_epochs_may_be_broken(export: Export, tmp_path: Path) -> None:
     changes = {"hyperparameters": {"epochs": 0.25, "batch_size": 16}}
     export = run(export.out.parent, tmp_path / "out", sources=export.sources, changes=changes)
@@ -526,7 +472,7 @@ def test_without_validation_rows_only_the_test_split_is_scored(
         changes={"dataset": f"file:{data}", "hyperparameters": {"epochs": 1}},
     )
     assert export.report.outcome.evaluation.validation is None
-    assert export.report.outcome.evaluation.test.total == 16
+    assert export.report.outcome.evaluation.test.rows == 16
 
 
 def test_a_stop_request_ends_the_run_without_a_checkpoint(export: Export, tmp_path: Path) -> None:

@@ -1,124 +1,23 @@
-"""PSTLinear computes what the paper's equations say, forward and backward."""
+"""What a PSTLinear is: how it starts, what its weight is, what is copied with it."""
 
-from dataclasses import dataclass
-from typing import Any
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from pst_core.layers import PSTLinear
-from pst_core.schedule import sparsity_at
+from pst_core.masks import NOfM
+from tests.pst_core.plain_layers import FACTORS, make_layer
 
-FACTORS = ("U", "V", "A", "B", "R", "C")
-
-
-@dataclass(frozen=True)
-class Case:
-    layer: PSTLinear
-    inputs: Tensor
-    gradient: Tensor
-
-
-def make_layer(
-    out: int,
-    inputs: int,
-    *,
-    bias: bool = True,
-    seed: int = 0,
-    **numbers: Any,  # noqa: ANN401 -- of several types
-) -> PSTLinear:
-    """A float32 layer none of whose factors is zero."""
-    torch.manual_seed(seed)
-    layer = PSTLinear(torch.randn(out, inputs), torch.randn(out) if bias else None, **numbers)
-    for name in FACTORS:
-        nn.init.normal_(getattr(layer, name))
-    return layer
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    small, weights = st.integers(1, 7), st.floats(0, 3)
-    layer = make_layer(
-        draw(small),
-        draw(small),
-        bias=draw(st.booleans()),
-        seed=draw(st.integers(0, 2**31)),
-        rank=draw(st.integers(1, 4)),
-        score_rank=draw(st.integers(1, 4)),
-        alpha1=draw(weights),
-        alpha2=draw(weights),
-        beta=draw(weights),
-    ).double()
-    layer.sparsity = draw(st.floats(0, 0.99))
-    x_BTI = torch.randn(draw(small), 2, layer.weight.shape[1], dtype=torch.float64)
-    return Case(layer, x_BTI, torch.randn(*x_BTI.shape[:2], layer.weight.shape[0]).double())
-
-
-def plain_forward(layer: PSTLinear, factors: dict[str, Tensor], x_BTI: Tensor) -> Tensor:
-    """The equations of section 3 as they stand, for autograd to differentiate."""
-    U, V, A, B, R, C = (factors[name] for name in FACTORS)
-    weight_OI = layer.weight + layer.beta * (U @ V)
-    score_OI = weight_OI.abs() + layer.alpha1 * (A @ B) + layer.alpha2 * (R[:, None] + C[None, :])
-    order = score_OI.reshape(-1).argsort(stable=True)
-    mask_OI = torch.ones_like(score_OI).reshape(-1)
-    mask_OI[order[: int(layer.sparsity * order.numel())]] = 0
-    # Straight through: the mask's value, the score's gradient.
-    mask_OI = mask_OI.view_as(score_OI) + (score_OI - score_OI.detach())
-    y_BTO = x_BTI @ (mask_OI * weight_OI).T
-    return y_BTO if layer.bias is None else y_BTO + layer.bias
-
-
-def leaf_factors(layer: PSTLinear) -> dict[str, Tensor]:
-    return {name: getattr(layer, name).detach().clone().requires_grad_() for name in FACTORS}
-
-
-@settings(deadline=None)
-@given(cases())
-def test_forward_is_the_plain_formulations(case: Case) -> None:
-    expected = plain_forward(case.layer, leaf_factors(case.layer), case.inputs)
-    torch.testing.assert_close(case.layer(case.inputs), expected)
-
-
-@settings(deadline=None)
-@given(cases())
-def test_all_gradients_are_the_plain_formulations(case: Case) -> None:
-    plain, plain_x = leaf_factors(case.layer), case.inputs.clone().requires_grad_()
-    plain_forward(case.layer, plain, plain_x).backward(case.gradient)
-    x_BTI = case.inputs.clone().requires_grad_()
-    case.layer(x_BTI).backward(case.gradient)
-    torch.testing.assert_close(x_BTI.grad, plain_x.grad)
-    for name in FACTORS:
-        torch.testing.assert_close(getattr(case.layer, name).grad, plain[name].grad)
-
-
-@settings(deadline=None)
-@given(cases())
-def test_factor_gradients_are_the_papers_equations(case: Case) -> None:
-    layer = case.layer
-    layer(case.inputs).backward(case.gradient)
-    with torch.no_grad():
-        grad_OI = case.gradient.flatten(0, 1).T @ case.inputs.flatten(0, 1)
-        weight_OI = layer.weight + layer.beta * (layer.U @ layer.V)
-        d_weight_OI = grad_OI * (layer.mask() + weight_OI.abs())
-        d_score_OI = grad_OI * weight_OI
-        expected = {
-            "U": layer.beta * d_weight_OI @ layer.V.T,
-            "V": layer.beta * layer.U.T @ d_weight_OI,
-            "A": layer.alpha1 * d_score_OI @ layer.B.T,
-            "B": layer.alpha1 * layer.A.T @ d_score_OI,
-            "R": layer.alpha2 * d_score_OI.sum(1),
-            "C": layer.alpha2 * d_score_OI.sum(0),
-        }
-    for name in FACTORS:
-        torch.testing.assert_close(getattr(layer, name).grad, expected[name])
+# How it starts
 
 
 def test_weight_and_bias_are_frozen() -> None:
-    layer = make_layer(4, 5)
+    layer = PSTLinear(torch.randn(4, 5), torch.randn(4))
     trainable = {name for name, parameter in layer.named_parameters() if parameter.requires_grad}
     assert trainable == set(FACTORS)
 
@@ -131,10 +30,7 @@ def test_the_first_forward_is_the_pretrained_layers() -> None:
 
 def test_the_first_scores_are_the_magnitudes() -> None:
     weight_OI = torch.randn(6, 9)
-    layer = PSTLinear(weight_OI)
-    layer.sparsity = 0.5
-    pruned = weight_OI.abs()[~layer.mask()]
-    assert pruned.max() < weight_OI.abs()[layer.mask()].min()
+    assert torch.equal(PSTLinear(weight_OI).score(), weight_OI.abs())
 
 
 def test_u_and_a_start_as_unit_normals_and_the_rest_as_zero() -> None:
@@ -148,40 +44,85 @@ def test_u_and_a_start_as_unit_normals_and_the_rest_as_zero() -> None:
     assert not any(getattr(layer, name).any() for name in ("V", "B", "R", "C"))
 
 
-def test_the_layer_owns_copies_of_weight_and_bias() -> None:
+def test_the_layer_shares_the_memory_of_weight_and_bias() -> None:
     linear = nn.Linear(3, 3)
     layer = PSTLinear(linear.weight, linear.bias)
-    before = layer.weight.clone()
-    nn.init.zeros_(linear.weight)
-    assert torch.equal(layer.weight, before)
+    assert layer.bias is not None
+    assert layer.weight.data_ptr() == linear.weight.data_ptr()
+    assert layer.bias.data_ptr() == linear.bias.data_ptr()
+
+
+def test_what_the_layer_freezes_still_trains_where_it_came_from() -> None:
+    linear = nn.Linear(3, 3)
+    PSTLinear(linear.weight, linear.bias)
+    assert linear.weight.requires_grad
+    assert linear.bias.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_factors_are_float32_at_least(dtype: torch.dtype) -> None:
+    layer = PSTLinear(torch.randn(3, 4, dtype=dtype))
+    assert {getattr(layer, name).dtype for name in FACTORS} == {torch.float32}
+    assert layer.weight.dtype == dtype
+
+
+def test_factors_of_a_float64_weight_are_float64() -> None:
+    layer = PSTLinear(torch.randn(3, 4, dtype=torch.float64))
+    assert {parameter.dtype for parameter in layer.parameters()} == {torch.float64}
+
+
+def test_a_layer_can_be_made_float64() -> None:
+    layer = make_layer(5, 6, sparsity=0.4)
+    doubled = deepcopy(layer).double()
+    x_BI = torch.randn(2, 6)
+    assert doubled.score().dtype == torch.float64
+    torch.testing.assert_close(doubled(x_BI.double()).float(), layer(x_BI))
+
+
+# Its weight
 
 
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.97])
 def test_the_asked_number_of_entries_is_zero_in_the_forward_weight(sparsity: float) -> None:
-    layer = make_layer(13, 17)
-    layer.sparsity = sparsity
+    layer = make_layer(13, 17, sparsity=sparsity)
     assert int((layer.masked_weight() == 0).sum()) == int(sparsity * (13 * 17))
 
 
+def test_each_part_loses_the_asked_number_of_entries() -> None:
+    layer = make_layer(9, 5, parts=(2, 3, 4), sparsity=0.5)
+    pruned = [int((part_OI == 0).sum()) for part_OI in layer.masked_weight().split((2, 3, 4))]
+    assert pruned == [int(0.5 * 10), int(0.5 * 15), int(0.5 * 20)]
+
+
+@pytest.mark.parametrize("pattern", [NOfM(2, 4), NOfM(4, 8)], ids=["2:4", "4:8"])
+def test_a_pattern_at_its_sparsity_keeps_n_of_m(pattern: NOfM) -> None:
+    layer = make_layer(6, 16, pattern=pattern, sparsity=pattern.sparsity)
+    kept = (layer.masked_weight() != 0).view(-1, pattern.m).sum(1)
+    assert (kept == pattern.n).all()
+
+
 def test_no_pruned_entry_is_negative_zero() -> None:
-    layer = make_layer(16, 16)
-    layer.sparsity = 0.8
-    weight_OI = layer.masked_weight()
-    unmasked_OI = layer.exact_weight()
-    assert (unmasked_OI[~layer.mask()] < 0).any()
-    assert not weight_OI[~layer.mask()].signbit().any()
+    layer = make_layer(16, 16, sparsity=0.8)
+    assert (layer.updated_weight()[~layer.mask()] < 0).any()
+    assert not layer.masked_weight()[~layer.mask()].signbit().any()
 
 
-def test_a_half_precision_autocast_does_not_change_the_mask() -> None:
-    layer = make_layer(64, 64)
-    layer.sparsity = 0.5
-    expected = layer.mask()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = layer.mask()
-    assert torch.equal(found, expected)
+def test_the_forward_uses_the_masked_weight() -> None:
+    layer = make_layer(16, 16, bias=False, sparsity=0.8)
+    assert torch.equal(layer(torch.eye(16)).T, layer.masked_weight())
 
 
-@settings(deadline=None)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_a_transposed_weight_is_masked_as_its_copy(dtype: torch.dtype) -> None:
+    stored = torch.randn(8, 6).to(dtype).T
+    layer, copied = PSTLinear(stored), PSTLinear(stored.contiguous())
+    layer.sparsity = copied.sparsity = 0.5
+    assert torch.equal(layer.mask(), copied.mask())
+    x_BI = torch.randn(2, 8).to(dtype)
+    assert torch.equal(layer(x_BI), copied(x_BI))
+
+
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**31), st.integers(1, 9), st.sampled_from([0.0, 0.3, 1.0]))
 def test_the_exact_weight_is_the_float64_sum_in_order_rounded_once(
     seed: int, rank: int, beta: float
@@ -218,29 +159,31 @@ def test_the_exact_weight_is_rounded_once() -> None:
     assert layer.exact_weight().item() == 1 + 2.0**-23
 
 
-def test_the_exact_weight_is_the_forward_weight_but_for_rounding() -> None:
-    layer = make_layer(32, 32)
-    torch.testing.assert_close(layer.masked_weight(), layer.exact_weight())
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_exact_weight_is_the_forward_weight_but_for_rounding(dtype: torch.dtype) -> None:
+    layer = make_layer(32, 32, dtype=dtype)
+    assert layer.exact_weight().dtype == dtype
+    torch.testing.assert_close(layer.masked_weight().to(dtype), layer.exact_weight())
 
 
-def test_twenty_training_steps_follow_the_plain_formulation() -> None:
-    steps, rate = 20, 0.02
-    layers = [make_layer(12, 10, seed=1, rank=2).double(), make_layer(3, 12, seed=2).double()]
-    plain = [leaf_factors(layer) for layer in layers]
-    factors = [getattr(layer, name) for layer in layers for name in FACTORS]
-    leaves = [factor for leaf in plain for factor in leaf.values()]
-    optimizers = [torch.optim.AdamW(each, lr=rate, weight_decay=0.0) for each in (factors, leaves)]
-    x_BTI, target_BTO = torch.randn(6, 2, 10).double(), torch.randn(6, 2, 3).double()
-    for step in range(1, steps + 1):
-        for layer in layers:
-            layer.sparsity = sparsity_at(
-                step, steps, target=0.8, initial_warmup=0.1, final_hold=0.3
-            )
-        hidden = plain_forward(layers[0], plain[0], x_BTI).tanh()
-        outputs = [layers[1](layers[0](x_BTI).tanh()), plain_forward(layers[1], plain[1], hidden)]
-        for optimizer, y_BTO in zip(optimizers, outputs, strict=True):
-            optimizer.zero_grad()
-            nn.functional.mse_loss(y_BTO, target_BTO).backward()
-            optimizer.step()
-    for factor, leaf in zip(factors, leaves, strict=True):
-        torch.testing.assert_close(factor, leaf)
+# What is copied with it
+
+
+def test_a_deep_copy_computes_the_same_and_shares_nothing() -> None:
+    layer, x_BI = make_layer(5, 6, sparsity=0.4), torch.randn(2, 6)
+    layer(x_BI).sum().backward()
+    copied = deepcopy(layer)
+    assert torch.equal(copied(x_BI), layer(x_BI))
+    pointers = [{each.data_ptr() for each in one.parameters()} for one in (layer, copied)]
+    assert not pointers[0] & pointers[1]
+
+
+def test_the_state_is_weight_bias_and_factors() -> None:
+    assert set(make_layer(5, 6).state_dict()) == {"weight", "bias", *FACTORS}
+
+
+def test_a_loaded_state_computes_the_same() -> None:
+    layer, other = make_layer(5, 6, seed=1, sparsity=0.4), make_layer(5, 6, seed=2, sparsity=0.4)
+    other.load_state_dict(layer.state_dict())
+    x_BI = torch.randn(2, 6)
+    assert torch.equal(other(x_BI), layer(x_BI))

@@ -6,11 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertForSequenceClassification, RobertaConfig
+from transformers import BertForSequenceClassification, PreTrainedModel, RobertaConfig
 
 from pst_core.errors import UnsupportedModelError
-from pst_core.pretrained import load_classifier, load_tokenizer
-from tests.pst_core.tiny import bert_config, save_model
+from pst_core.pretrained import load_tokenizer
+from pst_core.spec import CompressionSpec
+from pst_core.tasks import make_task
+from tests.pst_core.tiny import bert_config, save_language_model, save_model
+
+SPEC = {"model": "pkg:m", "dataset": "pkg:d", "sparsity": 0.5}
+
+
+def load_classifier(folder: Path, labels: tuple[str, ...], *, seed: int) -> PreTrainedModel:
+    task = make_task(CompressionSpec.model_validate(SPEC))
+    return task.load_model(folder, labels, load_tokenizer(folder, max_length=16), seed=seed)
 
 
 @pytest.fixture
@@ -99,3 +108,22 @@ def test_roberta_has_fewer_positions_than_its_config_says(folder: Path) -> None:
 
     with pytest.raises(UnsupportedModelError, match="32 positions"):
         load_tokenizer(folder, max_length=33)
+
+
+def test_an_encoder_is_no_language_model(folder: Path) -> None:
+    task = make_task(CompressionSpec.model_validate(SPEC | {"task": "causal-lm"}))
+    with pytest.raises(UnsupportedModelError) as caught:
+        task.load_model(folder, (), load_tokenizer(folder, max_length=16), seed=0)
+
+    assert caught.value.field == "model"
+
+
+def test_a_decoder_without_a_padding_token_pads_with_its_end(tmp_path: Path) -> None:
+    folder = save_language_model(tmp_path / "model")
+    config = json.loads((folder / "tokenizer_config.json").read_bytes())
+    del config["pad_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+    tokenizer = load_tokenizer(folder, max_length=16)
+    assert tokenizer.pad_token == tokenizer.eos_token == "[SEP]"
+    assert load_classifier(folder, ("a", "b"), seed=0).config.pad_token_id == tokenizer.eos_token_id

@@ -1,6 +1,8 @@
 """The sparsity rises by the cubic schedule; the learning rate rises, then falls."""
 
+import math
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from pst_core.schedule import learning_rate_factor, sparsity_at
 
 shares = st.floats(0, 0.49)
+DECAYS: tuple[Literal["linear", "cosine"], ...] = ("linear", "cosine")
 totals = st.integers(1, 300)
 targets = st.floats(0.01, 0.99)
 
@@ -87,4 +90,41 @@ def test_the_learning_rate_falls_linearly_after_the_warmup() -> None:
 @given(totals, st.floats(0, 0.99))
 def test_no_step_is_wasted_on_a_rate_of_0_or_above_the_base_rate(total: int, warmup: float) -> None:
     factors = [learning_rate_factor(step, total, warmup=warmup) for step in range(1, total + 1)]
+    assert all(0 < factor <= 1 for factor in factors)
+
+
+def test_a_cosine_decay_falls_along_half_a_cosine_after_the_warmup() -> None:
+    factors = [
+        learning_rate_factor(step, 100, warmup=0.1, decay="cosine") for step in range(10, 101)
+    ]
+    expected = [(1 + math.cos(math.pi * done / 91)) / 2 for done in range(91)]
+    assert factors == pytest.approx(expected)
+
+
+def test_a_cosine_decay_rises_as_the_linear_one_does() -> None:
+    rises = [
+        [learning_rate_factor(step, 100, warmup=0.1, decay=decay) for step in range(1, 11)]
+        for decay in DECAYS
+    ]
+    assert rises[0] == rises[1]
+
+
+def test_a_cosine_decay_is_above_the_linear_one_first_and_below_it_then() -> None:
+    linear, cosine = (
+        [learning_rate_factor(step, 100, warmup=0.0, decay=decay) for step in range(1, 101)]
+        for decay in DECAYS
+    )
+    assert all(slow >= fast for slow, fast in zip(cosine[:50], linear[:50], strict=True))
+    assert all(fast <= slow for fast, slow in zip(cosine[50:], linear[50:], strict=True))
+
+
+@settings(deadline=None)
+@given(totals, st.floats(0, 0.99))
+def test_a_cosine_decay_never_rises_and_wastes_no_step(total: int, warmup: float) -> None:
+    factors = [
+        learning_rate_factor(step, total, warmup=warmup, decay="cosine")
+        for step in range(1, total + 1)
+    ]
+    falling = [factor for step, factor in enumerate(factors, 1) if step > warmup * total]
+    assert falling == sorted(falling, reverse=True)
     assert all(0 < factor <= 1 for factor in factors)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pst_core.spec import CompressionSpec, Hyperparameters, Splits
+from pst_core.recipes import Hyperparameters
+from pst_core.spec import METRICS, CompressionSpec, Splits, Task
 
 MINIMAL: dict[str, Any] = {"model": "pkg:m", "dataset": "pkg:d", "sparsity": 0.9}
 
@@ -24,19 +25,133 @@ def wrong_fields(**changes: Any) -> set[str]:  # noqa: ANN401 -- whatever JSON m
 
 
 def test_a_bare_dataset_reference_stands_for_its_defaults() -> None:
-    assert make().dataset.model_dump() == {
-        "ref": "pkg:d",
-        "columns": {"text": "text", "label": "label"},
-        "splits": None,
-    }
+    assert make().dataset == make(dataset={"ref": "pkg:d"}).dataset
 
 
-def test_the_defaults_are_those_of_the_paper() -> None:
+def test_columns_are_called_as_their_roles_unless_told_otherwise() -> None:
+    spec = make(dataset={"ref": "pkg:d", "columns": {"label": "stars"}})
+    assert spec.columns() == {"text": "text", "label": "stars"}
+
+
+def test_a_column_of_another_task_is_refused_with_those_there_are() -> None:
+    dataset = {"ref": "pkg:d", "columns": {"prompt": "question"}}
+    with pytest.raises(ValidationError, match="no column prompt: it has text, label, pair"):
+        make(dataset=dataset)
+
+
+@pytest.mark.parametrize(
+    ("reference", "task", "metric", "columns"),
+    [
+        ("hub:glue/sst2", "text-classification", "accuracy", {"text": "sentence"}),
+        ("nyu-mll/glue/cola@main", "text-classification", "matthews", {"text": "sentence"}),
+        ("glue/stsb", "text-regression", "pearson", {"text": "sentence1", "pair": "sentence2"}),
+        ("glue/mnli", "text-classification", "accuracy", {"text": "premise", "pair": "hypothesis"}),
+    ],
+)
+def test_a_glue_dataset_says_its_task_metric_and_columns(
+    reference: str, task: str, metric: str, columns: dict[str, str]
+) -> None:
+    spec = make(dataset=reference)
+    assert (spec.task, spec.metric) == (task, metric)
+    assert spec.columns() == columns | {"label": "label"}
+
+
+@pytest.mark.parametrize("task", sorted(METRICS))
+def test_a_task_measures_all_its_metrics_and_is_judged_by_the_first(task: Task) -> None:
+    assert make(task=task).metrics() == METRICS[task]
+
+
+def test_the_metric_asked_for_is_the_one_that_decides() -> None:
+    assert make(metric="f1").metrics() == ("f1", "accuracy", "matthews")
+
+
+def test_a_metric_of_another_task_is_refused() -> None:
+    assert wrong_fields(metric="perplexity") == {"metric"}
+
+
+def test_a_pattern_says_its_sparsity() -> None:
+    assert make(pattern="2:4", sparsity=None).sparsity == 0.5
+
+
+def test_a_sparsity_that_is_not_the_patterns_is_refused() -> None:
+    assert wrong_fields(pattern="4:8") == {"sparsity"}
+
+
+def test_a_pattern_over_all_matrices_together_is_refused() -> None:
+    assert wrong_fields(pattern="2:4", sparsity=None, scope="global") == {"scope"}
+
+
+def test_wanda_over_all_matrices_together_is_refused() -> None:
+    assert wrong_fields(task="causal-lm", method="wanda", scope="global") == {"scope"}
+
+
+@pytest.mark.parametrize("method", ["dense", "lora"])
+def test_what_prunes_nothing_has_no_pattern_and_no_scope(method: str) -> None:
+    changes = {"method": method, "sparsity": None}
+    assert wrong_fields(**changes, pattern="2:4") == {"pattern"}
+    assert wrong_fields(**changes, scope="global") == {"scope"}
+
+
+def test_dense_training_leaves_no_layer_out() -> None:
+    assert wrong_fields(method="dense", sparsity=None, exclude=["*.key"]) == {"exclude"}
+
+
+def test_wanda_is_refused_where_a_head_has_to_be_trained() -> None:
+    assert "method" in wrong_fields(method="wanda")
+
+
+def test_a_language_task_is_not_distilled() -> None:
+    changes = {"task": "causal-lm", "baseline": "train"}
+    assert make(**changes).resolved_hyperparameters().distillation == 0
+    asked = {"hyperparameters": {"distillation": 0.5}}
+    assert wrong_fields(**changes, **asked) == {"hyperparameters"}
+
+
+def test_glue_says_nothing_of_another_tasks_columns() -> None:
+    spec = make(dataset="file:glue/sst2", task="data-to-text")
+    assert spec.columns() == {"prompt": "prompt", "completion": "completion"}
+
+
+@pytest.mark.parametrize("method", ["magnitude", "movement", "random", "wanda"])
+def test_every_pruning_method_needs_a_sparsity(method: str) -> None:
+    assert wrong_fields(task="causal-lm", method=method, sparsity=None) == {"sparsity"}
+
+
+def test_distillation_without_a_baseline_is_refused() -> None:
+    assert wrong_fields(hyperparameters={"distillation": 0.5}) == {"hyperparameters"}
+
+
+def test_a_preset_distils_only_where_there_is_a_baseline() -> None:
+    shares = [
+        make(baseline=baseline).resolved_hyperparameters().distillation
+        for baseline in ("none", "train")
+    ]
+    assert shares[0] == 0 < shares[1]
+
+
+@pytest.mark.parametrize("changes", [{"patience": 2}, {"keep_best": True}])
+def test_stopping_early_and_keeping_the_best_need_validations(changes: dict[str, object]) -> None:
+    field = next(iter(changes))
+    assert wrong_fields(hyperparameters=changes) == {f"hyperparameters.{field}"}
+
+
+def test_accumulation_divides_the_batch() -> None:
+    changes = {"batch_size": 32, "accumulation": 5}
+    assert wrong_fields(hyperparameters=changes) == {"hyperparameters.accumulation"}
+
+
+def test_the_preset_paper_is_the_papers() -> None:
     paper = {
         "rank": 8, "score_rank": 8, "alpha1": 1.0, "alpha2": 1.0, "beta": 1.0,
         "initial_warmup": 0.1, "final_hold": 0.3, "weight_decay": 0.0,
     }  # fmt: skip
-    assert paper.items() <= make().resolved_hyperparameters().model_dump().items()
+    spec = make(preset="paper")
+    assert paper.items() <= spec.resolved_hyperparameters().model_dump().items()
+
+
+def test_the_released_scripts_train_nothing_but_the_factors() -> None:
+    released = make(preset="paper-released").resolved_hyperparameters()
+    assert released == Hyperparameters(train_head=False)
 
 
 def test_pst_publishes_packed_by_default() -> None:
@@ -142,7 +257,7 @@ def test_a_wall_limit_beyond_a_month_or_below_a_second_is_refused(seconds: int) 
 
 def test_resolved_hyperparameters_are_the_preset_with_the_specs_changes() -> None:
     changes = {"rank": 3, "final_hold": 0.2}
-    resolved = make(hyperparameters=changes).resolved_hyperparameters()
+    resolved = make(preset="paper", hyperparameters=changes).resolved_hyperparameters()
     assert resolved.model_dump() == Hyperparameters().model_dump() | changes
 
 

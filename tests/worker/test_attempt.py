@@ -25,9 +25,9 @@ from app.jobs import queries
 from app.jobs.tables import Job, JobEvent
 from app.projects.service import NewKey
 from app.settings import Settings
-from pst_core.report import Accuracy, Cost, DataSummary, Evaluation, Outcome, Report
 from pst_core.spec import CompressionSpec
 from tests.jobs import claim, event_types, job_row, submit
+from tests.reports import report
 from worker import process
 from worker.attempt import Attempt
 from worker.devices import take_free
@@ -63,28 +63,8 @@ COMPRESS = 'tell("phase", phase="training")\nexport()\nsay(RESULT)'
 VERIFY = 'tell("phase", phase="verifying")'
 
 
-def report() -> Report:
-    spec = CompressionSpec.model_validate(SPEC)
-    accuracy = Accuracy.of(correct=8, total=10, majority=0.5)
-    outcome = Outcome(
-        spec=spec,
-        hyperparameters=spec.resolved_hyperparameters(),
-        evaluation=Evaluation(validation=None, test=accuracy),
-        baseline=None,
-        sparsity=0.9,
-        sparsity_overall=0.5,
-        matrices=(),
-        parameters=100,
-        trainable_parameters=10,
-        bytes={"packed": 2},
-        data=DataSummary(sha256="0" * 64, labels=("no", "yes"), rows={"test": 10}),
-        versions={},
-    )
-    cost = Cost(steps=1, seconds=1, step_seconds=1, peak_memory_bytes=1)
-    return Report(outcome=outcome, cost=cost, baseline_cost=None)
-
-
-RESULT = json.dumps({"type": "result", "report": report().model_dump(mode="json")})
+REPORT = report(CompressionSpec.model_validate(SPEC)).model_dump(mode="json")
+RESULT = json.dumps({"type": "result", "report": REPORT})
 
 
 @dataclass(kw_only=True)
@@ -219,7 +199,7 @@ def test_a_job_whose_trainer_and_verifier_end_well_succeeds(bench: Bench) -> Non
     job = bench.run()
 
     assert job.status == "succeeded"
-    assert job.result == report().model_dump(mode="json")
+    assert job.result == REPORT
     assert (job.error, job.worker, job.lease_until, job.phase) == (None, None, None, None)
     assert bench.types == ["queued", "started", "phase", "phase", "succeeded"]
 
@@ -294,7 +274,7 @@ def test_a_checkpoint_the_verifier_refuses_is_not_published(bench: Bench) -> Non
         'say("null")',
         'tell("phase", phase="dancing")',
         'tell("phase", phase="training", job="job_another")',
-        'tell("evaluation", stage="main", split="test", accuracy=float("nan"))',
+        'tell("evaluation", stage="main", split="test", metric="f1", value=float("nan"))',
         'tell("failure", code="internal", message="a NUL: \\0")',
         'tell("failure", code="internal", message="half a pair: \\ud800")',
         'os.write(task["events"], b"\\xff\\n")',

@@ -18,7 +18,7 @@ from worker.recorder import MAX_PENDING_METRICS, Recorder
 
 AWAY = "postgresql+psycopg://pst@/pst?host=/nowhere"
 TRAINING = PhaseEvent(phase="training")
-EVALUATION = EvaluationEvent(stage="main", split="validation", accuracy=0.75)
+EVALUATION = EvaluationEvent(stage="main", split="validation", metric="f1", value=0.75)
 
 
 def progress(step: int, **values: Any) -> ProgressEvent:  # noqa: ANN401 -- any field of it
@@ -76,7 +76,7 @@ def test_an_event_keeps_what_the_trainer_said_and_which_attempt_it_was(
 
     with sessions() as session:
         event = session.scalars(select(JobEvent).where(JobEvent.type == "evaluation")).one()
-    assert event.data == {"stage": "main", "split": "validation", "accuracy": 0.75}
+    assert event.data == {"stage": "main", "split": "validation", "metric": "f1", "value": 0.75}
     assert event.attempt == job.attempt
 
 

@@ -1,0 +1,321 @@
+"""One stage of a compression: a fresh model, made sparse or not, trained and scored."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from pst_core.architectures import survey
+from pst_core.batches import Collator, training_batches
+from pst_core.convert import Converted, Pruning, convert, materialize
+from pst_core.errors import InvalidDatasetError
+from pst_core.events import Emit, EvaluationEvent, ProgressEvent, Stage
+from pst_core.insight import MaskWatch, variance_shares
+from pst_core.lora import add_adapters, merge_adapters
+from pst_core.masks import NOfM
+from pst_core.memory import forget_peak, peak_memory
+from pst_core.prepare import Prepared, Sources
+from pst_core.readers import SplitName
+from pst_core.report import (
+    Cost,
+    CurvePoint,
+    Evaluation,
+    PrunedMatrix,
+    VarianceShares,
+)
+from pst_core.spec import LOWER_IS_BETTER, UNPRUNED, CompressionSpec, Method
+from pst_core.tasks.base import Scored
+from pst_core.trainable import adapter_groups, factor_groups, full_groups
+from pst_core.trainer import ParameterGroup, Run, StepReport, train
+from pst_core.wanda import calibrate
+
+MAX_POINTS = 500  # of a curve; a longer one is thinned to half
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One compression: what to do, with what, and whom to tell."""
+
+    spec: CompressionSpec
+    sources: Sources
+    emit: Emit
+    should_stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """Where a stage stands among all: what was done before it and what there is to do in all."""
+
+    stage: Stage
+    steps_before: int
+    steps_in_all: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """What a stage ended with, beside the model.
+
+    Args:
+        masks: By key in the state dict, as stored.
+        matrices: The pruned ones.
+        skipped: Why other layers were not pruned.
+        score_variance: Of the learned scores' terms.
+        evaluation: Of the model as it would be exported.
+        test: The primary metric on the test split, to be compared with another's.
+        cost: Of the training.
+        curve: Loss and sparsity by step.
+        parameters: Of the model, before anything was added.
+        trainable_parameters: Of those and of what was added.
+    """
+
+    masks: Mapping[str, Tensor]
+    matrices: tuple[PrunedMatrix, ...]
+    skipped: Mapping[str, str]
+    score_variance: VarianceShares | None
+    evaluation: Evaluation
+    test: Scored
+    cost: Cost
+    curve: tuple[CurvePoint, ...]
+    parameters: int
+    trainable_parameters: int
+
+
+def stage_steps(prepared: Prepared, method: Method) -> int:
+    """Optimizer steps of one stage; none for a one-shot method."""
+    if method == "wanda":
+        return 0
+    hyper = prepared.task.hyper
+    return math.ceil(hyper.epochs * math.ceil(len(prepared.examples["train"]) / hyper.batch_size))
+
+
+def run_stage(
+    job: Job, prepared: Prepared, method: Method, outlook: Outlook, teacher: Tensor | None = None
+) -> tuple[PreTrainedModel, Trained]:
+    """Train a fresh model by a method and score it; it comes back plain, with its zeros.
+
+    Args:
+        job: The compression.
+        prepared: Its data.
+        method: The job's, or `dense` for its baseline.
+        outlook: For the progress that is reported.
+        teacher: The logits to distil from.
+
+    Raises:
+        PstError: The subclass says what was wrong.
+        StopRequestedError: The job said so.
+    """
+    task = prepared.task
+    # The same seed gives every stage and attempt the same head.
+    model = task.load_model(
+        job.sources.model, prepared.data.labels, prepared.tokenizer, seed=job.spec.seed
+    )
+    forget_peak(model.device)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    sparse = Converted({})
+    if method not in UNPRUNED:
+        sparse = convert(model, _pruning(job.spec), task.hyper)
+    groups = _groups(job.spec, model, sparse, method, prepared)
+    trainable = sum(p.numel() for group in groups for p in group.parameters)
+    curve = _Curve(job, outlook, sparse)
+    if method == "wanda":
+        cost = _one_shot(job, prepared, model, sparse)
+    else:
+        cost = train(_run(job, prepared, model, sparse, groups, curve, teacher))
+    if method == "lora":
+        merge_adapters(model)
+    variance, points = variance_shares(sparse.layers), tuple(curve.points)
+    masks, matrices = materialize(model, sparse)
+    skipped = sparse.skipped
+    # The frozen weights and all that trained beside them are done with.
+    del groups, sparse, curve
+    evaluation, test = _evaluate(job, prepared, model, outlook.stage)
+    return model, Trained(
+        masks=masks,
+        matrices=matrices,
+        skipped=skipped,
+        score_variance=variance,
+        evaluation=evaluation,
+        test=test,
+        cost=cost,
+        curve=points,
+        parameters=parameters,
+        trainable_parameters=trainable,
+    )
+
+
+def check_convertible(job: Job, prepared: Prepared) -> None:
+    """Convert a model and let go of it: what cannot be pruned is better known before it trains.
+
+    Raises:
+        UnsupportedModelError: The model, a pattern of names or an N:M does not fit.
+    """
+    if job.spec.method in UNPRUNED:
+        return
+    labels, seed = prepared.data.labels, job.spec.seed
+    model = prepared.task.load_model(job.sources.model, labels, prepared.tokenizer, seed=seed)
+    convert(model, _pruning(job.spec), prepared.task.hyper)
+
+
+def _pruning(spec: CompressionSpec) -> Pruning:
+    n_of_m = None if spec.pattern == "unstructured" else NOfM(*map(int, spec.pattern.split(":")))
+    return Pruning(
+        method=spec.method,
+        scope=spec.scope,
+        pattern=n_of_m,
+        include=spec.include,
+        exclude=spec.exclude,
+    )
+
+
+def _groups(
+    spec: CompressionSpec,
+    model: PreTrainedModel,
+    sparse: Converted,
+    method: Method,
+    prepared: Prepared,
+) -> list[ParameterGroup]:
+    """Which parameters train, at which rates; all others are frozen."""
+    hyper, new_head = prepared.task.hyper, prepared.task.has_new_head
+    steps = stage_steps(prepared, method)
+    match method:
+        case "wanda":
+            model.requires_grad_(requires_grad=False)
+            return []
+        case "pst":
+            return factor_groups(model, sparse, hyper, new_head=new_head, total_steps=steps)
+        case "lora":
+            found = survey(model, include=spec.include, exclude=spec.exclude)
+            add_adapters(model, found.prunable, hyper)
+            return adapter_groups(model, hyper, new_head=new_head)
+    return full_groups(model, sparse, hyper, new_head=new_head, total_steps=steps)
+
+
+def _run(
+    job: Job,
+    prepared: Prepared,
+    model: PreTrainedModel,
+    sparse: Converted,
+    groups: Sequence[ParameterGroup],
+    curve: "_Curve",
+    teacher: Tensor | None,
+) -> Run:
+    task, hyper = prepared.task, prepared.task.hyper
+    batches = training_batches(
+        prepared.examples["train"],
+        batch_size=hyper.batch_size,
+        seed=job.spec.seed,
+        collate=Collator.of(prepared.tokenizer, model.config),
+    )
+    if hyper.dropout is not None and sparse.layers:
+        set_dropout(model, hyper.dropout)
+    return Run(
+        model=model,
+        task=task,
+        sparse=sparse,
+        groups=groups,
+        batches=batches,
+        total_steps=stage_steps(prepared, "dense"),
+        target_sparsity=(job.spec.sparsity or 0.0) if sparse.layers else 0.0,
+        hyper=hyper,
+        teacher_logits=None if teacher is None else teacher.to(model.device),
+        validate=_validator(prepared, model),
+        report=curve.report,
+        should_stop=job.should_stop,
+    )
+
+
+def set_dropout(model: PreTrainedModel, share: float) -> None:
+    """Give every dropout of a model the same share, be it a module or a module's number."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        for name, value in vars(module).items():
+            if name.endswith("dropout") and type(value) in {int, float}:
+                setattr(module, name, share)
+
+
+def _one_shot(job: Job, prepared: Prepared, model: PreTrainedModel, sparse: Converted) -> Cost:
+    task, started = prepared.task, time.monotonic()
+    examples, size = prepared.examples["train"], task.hyper.batch_size
+    collate = Collator.of(prepared.tokenizer, model.config)
+    rows = range(min(len(examples), task.hyper.calibration_rows))
+    batches = [collate(examples, rows[start : start + size]) for start in rows[::size]]
+    calibrate(model, sparse, batches, job.spec.sparsity or 0.0)
+    return Cost(
+        steps=0,
+        seconds=time.monotonic() - started,
+        step_seconds=0.0,
+        peak_memory_bytes=peak_memory(model.device),
+    )
+
+
+def _validator(prepared: Prepared, model: PreTrainedModel) -> Callable[[], float] | None:
+    examples = prepared.examples["validation"]
+    if not prepared.task.hyper.validations:
+        return None
+    if not examples:
+        raise InvalidDatasetError(
+            "There are no validation rows to score the model on while it trains.",
+            field="hyperparameters.validations",
+            remedy="Add a validation split, or ask for no validations.",
+        )
+    sign = -1 if prepared.task.metrics[0] in LOWER_IS_BETTER else 1
+
+    def score() -> float:
+        return sign * prepared.score(model, "validation").scores.value
+
+    return score
+
+
+class _Curve:
+    """Collects what a run reports, and passes it on."""
+
+    def __init__(self, job: Job, outlook: Outlook, sparse: Converted) -> None:
+        self.points: list[CurvePoint] = []
+        self._job = job
+        self._outlook = outlook
+        self._watch = MaskWatch(sparse.layers)
+        self._reports = 0
+
+    def report(self, at: StepReport) -> None:
+        outlook = self._outlook
+        # Every tenth: a look costs as much as the masks of a step.
+        looks = self._reports % 10 == 0
+        self._reports += 1
+        churn = self._watch.churn() if looks else None
+        self.points.append(
+            CurvePoint(step=at.step, loss=at.loss, sparsity=at.sparsity, mask_churn=churn)
+        )
+        if len(self.points) > MAX_POINTS:
+            del self.points[1:-1:2]
+        step = outlook.steps_before + at.step
+        # The stage still to come is taken to cost as much a step as this one.
+        self._job.emit(
+            ProgressEvent(
+                stage=outlook.stage,
+                step=step,
+                total_steps=outlook.steps_in_all,
+                loss=at.loss,
+                sparsity=at.sparsity,
+                learning_rate=at.learning_rate,
+                eta_seconds=at.step_seconds * (outlook.steps_in_all - step),
+            )
+        )
+
+
+def _evaluate(
+    job: Job, prepared: Prepared, model: PreTrainedModel, stage: Stage
+) -> tuple[Evaluation, Scored]:
+    found: dict[str, Scored] = {}
+    splits: tuple[SplitName, ...] = ("validation", "test")
+    for split in splits:
+        if prepared.examples[split]:
+            found[split] = prepared.score(model, split)
+            at = found[split].scores
+            event = {"stage": stage, "split": split, "metric": at.primary, "value": at.value}
+            job.emit(EvaluationEvent.model_validate(event))
+    validation = found["validation"].scores if "validation" in found else None
+    return Evaluation(validation=validation, test=found["test"].scores), found["test"]

@@ -1,0 +1,181 @@
+"""One answer a text, or a pair of texts: a class or a number, from a head on an encoder."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from pst_core.batches import Batch, Collator, Example, Examples, evaluation_batches
+from pst_core.convert import head_parameters
+from pst_core.metrics import METRICS, scores
+from pst_core.pretrained import load_pretrained
+from pst_core.rows import Row, Target
+from pst_core.tasks.base import Scored, Task
+
+ROWS_AT_ONCE = 1000  # enough for a fast tokenizer's threads, and few enough to stay small
+
+
+class _OneAnswer(Task):
+    has_new_head: ClassVar[bool] = True
+
+    @abstractmethod
+    def _head(self, labels: tuple[str, ...]) -> dict[str, Any]:
+        """The options of the model's configuration that shape its head."""
+
+    @abstractmethod
+    def _number(self, label: str, labels: tuple[str, ...]) -> float: ...
+
+    @abstractmethod
+    def _answers(self, logits_BC: Tensor) -> Tensor:
+        """The classes or numbers of a batch, B."""
+
+    def load_model(
+        self,
+        path: Path,
+        labels: tuple[str, ...],
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        seed: int,
+    ) -> PreTrainedModel:
+        model = load_pretrained(
+            AutoModelForSequenceClassification,
+            path,
+            seed=seed,
+            may_be_new=head_parameters,
+            **self._head(labels),
+        )
+        # Decoders find the last token of each text by it: it must be what pads the batches.
+        model.config.pad_token_id = Collator.of(tokenizer, model.config).pad_token
+        return model
+
+    def encode(
+        self, rows: Iterable[Row], labels: tuple[str, ...], tokenizer: PreTrainedTokenizerBase
+    ) -> Iterator[Example]:
+        remaining = iter(rows)
+        while chunk := list(islice(remaining, ROWS_AT_ONCE)):
+            pairs = [row.cells["pair"] for row in chunk] if "pair" in chunk[0].cells else None
+            encoded = tokenizer(
+                [row.cells["text"] for row in chunk],
+                pairs,
+                truncation=True,
+                max_length=self.hyper.max_length,
+                return_token_type_ids=True,
+            )
+            for row, tokens, types in zip(
+                chunk, encoded["input_ids"], encoded["token_type_ids"], strict=True
+            ):
+                yield Example(
+                    tokens=np.array(tokens, np.int32),
+                    target=self._number(row.cells["label"], labels),
+                    second=types.index(1) if 1 in types else None,
+                )
+
+    def logits(self, model: PreTrainedModel, batch: Batch) -> Tensor:
+        logits_BC: Tensor = model(**batch.inputs()).logits
+        return logits_BC.float()
+
+    @torch.inference_mode()
+    def evaluate(
+        self,
+        model: PreTrainedModel,
+        examples: Examples,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: Iterable[Row] = (),
+    ) -> Scored:
+        del rows
+        answers = np.zeros(len(examples))
+        for numbers, logits_BC in self.all_logits(model, examples, tokenizer):
+            answers[numbers] = self._answers(logits_BC).double().cpu().numpy()
+        primary = METRICS[self.metrics[0]]
+        return Scored(
+            scores(self.metrics, answers, examples.targets),
+            primary.sample(answers, examples.targets),
+        )
+
+    def teacher_logits(
+        self, model: PreTrainedModel, examples: Examples, tokenizer: PreTrainedTokenizerBase
+    ) -> Tensor:
+        found = list(self.all_logits(model, examples, tokenizer))
+        logits_NC = torch.zeros(len(examples), found[0][1].shape[-1])
+        for rows, logits_BC in found:
+            logits_NC[torch.from_numpy(rows)] = logits_BC.cpu()
+        return logits_NC
+
+    @torch.inference_mode()
+    def all_logits(
+        self, model: PreTrainedModel, examples: Examples, tokenizer: PreTrainedTokenizerBase
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """The logits of every example, batch by batch, without dropout; with the examples' rows."""
+        was_training = model.training
+        model.eval()
+        collate = Collator.of(tokenizer, model.config)
+        for batch in evaluation_batches(examples, batch_size=self.batch_size, collate=collate):
+            yield batch.rows.numpy(), self.logits(model, batch.to(model.device))
+        model.train(was_training)
+
+
+class Classification(_OneAnswer):
+    """The class of a text, by cross-entropy."""
+
+    target: ClassVar[Target] = "class"
+
+    def _head(self, labels: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            "num_labels": len(labels),
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: number for number, label in enumerate(labels)},
+        }
+
+    def _number(self, label: str, labels: tuple[str, ...]) -> float:
+        return labels.index(label)
+
+    def _answers(self, logits_BC: Tensor) -> Tensor:
+        return logits_BC.argmax(-1)
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return nn.functional.cross_entropy(logits, batch.targets.long())
+
+    def distance(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        """τ²·KL(teacher ‖ model) of logits softened by τ (Hinton et al. 2015, arXiv 1503.02531)."""
+        temperature = self.hyper.distillation_temperature
+        divergence = nn.functional.kl_div(
+            nn.functional.log_softmax(logits / temperature, -1),
+            nn.functional.log_softmax(teacher / temperature, -1),
+            log_target=True,
+            reduction="batchmean",
+        )
+        return divergence * temperature**2
+
+
+class Regression(_OneAnswer):
+    """A number for a text, by squared error."""
+
+    target: ClassVar[Target] = "number"
+
+    def _head(self, labels: tuple[str, ...]) -> dict[str, Any]:
+        del labels
+        return {"num_labels": 1, "problem_type": "regression"}
+
+    def _number(self, label: str, labels: tuple[str, ...]) -> float:
+        del labels
+        return float(label)
+
+    def _answers(self, logits_BC: Tensor) -> Tensor:
+        return logits_BC[:, 0]
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return nn.functional.mse_loss(logits[:, 0], batch.targets.float())
+
+    def distance(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        return nn.functional.mse_loss(logits, teacher)
