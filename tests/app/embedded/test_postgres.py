@@ -24,6 +24,19 @@ AS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not AS_ROOT, reason="needs root")
 
 
+def nobody_reaches_the_programs() -> bool:
+    found = binaries.find_postgres()
+    return found is not None and all(
+        folder.stat().st_mode & stat.S_IXOTH for folder in (found, *found.parents)
+    )
+
+
+needs_nobody = pytest.mark.skipif(
+    not (AS_ROOT and nobody_reaches_the_programs()),
+    reason="needs root, and a checkout that is not below a private folder",
+)
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an initialised cluster, stopped."""
@@ -296,7 +309,7 @@ def test_an_ordinary_user_can_start_it(public: Path) -> None:
         start_postgres(home / "postgres")
 
 
-@needs_root
+@needs_nobody
 def test_where_namespaces_are_refused_root_has_it_run_as_nobody(public: Path) -> None:
     data = public / "postgres"
     with Starter("postgres", data, python=without_namespaces()) as starter:
@@ -309,7 +322,7 @@ def test_where_namespaces_are_refused_root_has_it_run_as_nobody(public: Path) ->
     assert stat.S_IMODE((data / "cluster").stat().st_mode) == 0o700
 
 
-@needs_root
+@needs_nobody
 def test_as_nobody_it_dies_with_its_parent_too_and_can_be_started_again(public: Path) -> None:
     data = public / "postgres"
     with Starter("postgres", data, python=without_namespaces()) as starter:
@@ -323,7 +336,7 @@ def test_as_nobody_it_dies_with_its_parent_too_and_can_be_started_again(public: 
         assert starter.finish() == 0
 
 
-@needs_root
+@needs_nobody
 def test_a_cluster_made_in_a_namespace_is_handed_over_where_namespaces_are_refused(
     template: Path, public: Path
 ) -> None:
