@@ -21,9 +21,10 @@ import transformers
 from torch import Tensor
 
 from pst_core.prepare import Prepared, Sources, prepare
+from pst_core.progress import Outlook
 from pst_core.references import locate_dataset, locate_model
 from pst_core.spec import CompressionSpec
-from pst_core.stages import Job, Outlook, Trained, run_stage, stage_steps
+from pst_core.stages import Job, Trained, run_stage, stage_steps
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)

@@ -17,10 +17,10 @@ from pst_core.formats.dense import weight_bytes, write_dense
 from pst_core.formats.manifest import Manifest, list_files, write_manifest
 from pst_core.formats.packed import write_packed
 from pst_core.prepare import Prepared, prepare
+from pst_core.progress import Outlook
 from pst_core.report import Outcome, Report
 from pst_core.stages import (
     Job,
-    Outlook,
     Trained,
     check_convertible,
     run_stage,

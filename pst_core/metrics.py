@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pst_core.bootstrap import Floats, Sample, estimate, mean, paired_difference, weighted_mean
-from pst_core.report import Estimate, Scores
+from pst_core.bootstrap import Floats, Sample, estimate, mean, weighted_mean
+from pst_core.report import Scores
 
 Numbers = NDArray[np.integer | np.floating]
 
@@ -115,7 +115,6 @@ class Metric:
     """From predictions and targets, in their order."""
     best_constant: Callable[[Numbers], float] | None = None
     """From the targets to the one answer that scores best; None where there is no such thing."""
-    higher_is_better: bool = True
 
 
 def _average(targets: Numbers) -> float:
@@ -128,8 +127,8 @@ METRICS: dict[str, Metric] = {
     "matthews": Metric(matthews, majority),
     "pearson": Metric(pearson, _average),
     "spearman": Metric(spearman, _average),
-    "mse": Metric(mse, _average, higher_is_better=False),
-    "perplexity": Metric(perplexity, higher_is_better=False),
+    "mse": Metric(mse, _average),
+    "perplexity": Metric(perplexity),
 }
 
 
@@ -155,16 +154,6 @@ def scores(metric_names: Sequence[str], predictions: Numbers, targets: Numbers) 
 def perplexity_scores(negative_log_likelihoods: Numbers, token_counts: Numbers) -> Scores:
     """The perplexity of text, from each block's summed −log p (nats) and predicted tokens."""
     return scores(("perplexity",), negative_log_likelihoods, token_counts)
-
-
-def difference(
-    metric_name: str, predictions: Numbers, baseline_predictions: Numbers, targets: Numbers
-) -> Estimate:
-    """metric(model) − metric(baseline), paired: both on the same rows of each resample."""
-    return paired_difference(
-        _sample(metric_name, predictions, targets),
-        _sample(metric_name, baseline_predictions, targets),
-    )
 
 
 def _sample(metric_name: str, predictions: Numbers, targets: Numbers) -> Sample:

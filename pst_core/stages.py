@@ -12,12 +12,13 @@ from pst_core.architectures import survey
 from pst_core.batches import Collator, training_batches
 from pst_core.convert import Converted, Pruning, convert, materialize
 from pst_core.errors import InvalidDatasetError
-from pst_core.events import Emit, EvaluationEvent, ProgressEvent, Stage
-from pst_core.insight import MaskWatch, variance_shares
+from pst_core.events import Emit, EvaluationEvent, Stage
+from pst_core.insight import variance_shares
 from pst_core.lora import add_adapters, merge_adapters
 from pst_core.masks import NOfM
 from pst_core.memory import forget_peak, peak_memory
 from pst_core.prepare import Prepared, Sources
+from pst_core.progress import Curve, Outlook
 from pst_core.readers import SplitName
 from pst_core.report import (
     Cost,
@@ -29,10 +30,8 @@ from pst_core.report import (
 from pst_core.spec import LOWER_IS_BETTER, UNPRUNED, CompressionSpec, Method
 from pst_core.tasks.base import Scored
 from pst_core.trainable import adapter_groups, factor_groups, full_groups
-from pst_core.trainer import ParameterGroup, Run, StepReport, train
+from pst_core.trainer import ParameterGroup, Run, train
 from pst_core.wanda import calibrate
-
-MAX_POINTS = 500  # of a curve; a longer one is thinned to half
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,15 +42,6 @@ class Job:
     sources: Sources
     emit: Emit
     should_stop: Callable[[], bool] = lambda: False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outlook:
-    """Where a stage stands among all: what was done before it and what there is to do in all."""
-
-    stage: Stage
-    steps_before: int
-    steps_in_all: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +109,7 @@ def run_stage(
         sparse = convert(model, _pruning(job.spec), task.hyper)
     groups = _groups(job.spec, model, sparse, method, prepared)
     trainable = sum(p.numel() for group in groups for p in group.parameters)
-    curve = _Curve(job, outlook, sparse)
+    curve = Curve(job.emit, outlook, sparse.layers)
     if method == "wanda":
         cost = _one_shot(job, prepared, model, sparse)
     else:
@@ -199,7 +189,7 @@ def _run(
     model: PreTrainedModel,
     sparse: Converted,
     groups: Sequence[ParameterGroup],
-    curve: "_Curve",
+    curve: Curve,
     teacher: Tensor | None,
 ) -> Run:
     task, hyper = prepared.task, prepared.task.hyper
@@ -268,42 +258,6 @@ def _validator(prepared: Prepared, model: PreTrainedModel) -> Callable[[], float
         return sign * prepared.score(model, "validation").scores.value
 
     return score
-
-
-class _Curve:
-    """Collects what a run reports, and passes it on."""
-
-    def __init__(self, job: Job, outlook: Outlook, sparse: Converted) -> None:
-        self.points: list[CurvePoint] = []
-        self._job = job
-        self._outlook = outlook
-        self._watch = MaskWatch(sparse.layers)
-        self._reports = 0
-
-    def report(self, at: StepReport) -> None:
-        outlook = self._outlook
-        # Every tenth: a look costs as much as the masks of a step.
-        looks = self._reports % 10 == 0
-        self._reports += 1
-        churn = self._watch.churn() if looks else None
-        self.points.append(
-            CurvePoint(step=at.step, loss=at.loss, sparsity=at.sparsity, mask_churn=churn)
-        )
-        if len(self.points) > MAX_POINTS:
-            del self.points[1:-1:2]
-        step = outlook.steps_before + at.step
-        # The stage still to come is taken to cost as much a step as this one.
-        self._job.emit(
-            ProgressEvent(
-                stage=outlook.stage,
-                step=step,
-                total_steps=outlook.steps_in_all,
-                loss=at.loss,
-                sparsity=at.sparsity,
-                learning_rate=at.learning_rate,
-                eta_seconds=at.step_seconds * (outlook.steps_in_all - step),
-            )
-        )
 
 
 def _evaluate(

@@ -12,7 +12,7 @@ from sacrebleu.metrics.base import Metric as SacrebleuMetric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from pst_core.bootstrap import Floats, Sample, estimate, mean, paired_difference
+from pst_core.bootstrap import Floats, Sample, estimate, mean
 from pst_core.report import Estimate, Scores
 
 NIST_ORDER = 5
@@ -121,21 +121,6 @@ def text_scores(hypotheses: Texts, references: References) -> Scores:
     }
     metrics["nist"] = Estimate(value=nist(hypotheses, references), low=None, high=None)
     return Scores(primary="bleu", metrics=metrics, rows=len(hypotheses), constant=None)
-
-
-def text_difference(
-    metric_name: str, hypotheses: Texts, baseline_hypotheses: Texts, references: References
-) -> Estimate:
-    """metric(model) − metric(baseline), paired: both on the same prompts of each resample."""
-    _check(hypotheses, references)
-    _check(baseline_hypotheses, references)
-    if metric_name == "nist":
-        value = nist(hypotheses, references) - nist(baseline_hypotheses, references)
-        return Estimate(value=value, low=None, high=None)
-    sample = TEXT_METRICS[metric_name]
-    return paired_difference(
-        sample(hypotheses, references), sample(baseline_hypotheses, references)
-    )
 
 
 def _check(hypotheses: Texts, references: References) -> None:

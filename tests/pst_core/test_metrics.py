@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pst_core.bootstrap import paired_difference
 from pst_core.metrics import (
     METRICS,
     Numbers,
-    difference,
     majority,
     perplexity_scores,
     positive_or_majority,
@@ -222,7 +222,8 @@ def test_a_difference_is_the_models_metric_minus_the_baselines(
     model, baseline, targets = np.array([[1, 0, 1, 1], [0, 0, 1, 0], [1, 0, 1, 0]]) + 1
     if name != "perplexity":
         model, baseline, targets = model - 1, baseline - 1, targets - 1
-    found = difference(name, model, baseline, targets)
+    sample = METRICS[name].sample
+    found = paired_difference(sample(model, targets), sample(baseline, targets))
     expected = definition(model.tolist(), targets.tolist()) - definition(
         baseline.tolist(), targets.tolist()
     )
@@ -231,7 +232,8 @@ def test_a_difference_is_the_models_metric_minus_the_baselines(
 
 def test_a_difference_of_answers_that_agree_is_zero_with_certainty() -> None:
     predictions, targets = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])
-    found = difference("matthews", predictions, predictions, targets)
+    sample = METRICS["matthews"].sample(predictions, targets)
+    found = paired_difference(sample, sample)
     assert found == Estimate(value=0, low=0, high=0)
 
 
@@ -248,8 +250,3 @@ def test_what_is_not_one_prediction_a_row_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         scores(("f1",), predictions, targets)
-
-
-def test_the_lower_the_better_holds_for_errors_and_perplexity_alone() -> None:
-    lower = {name for name, metric in METRICS.items() if not metric.higher_is_better}
-    assert lower == {"mse", "perplexity"}

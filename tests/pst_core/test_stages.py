@@ -11,16 +11,14 @@ from transformers import PreTrainedModel
 
 from pst_core import stages
 from pst_core.batches import Batch
-from pst_core.convert import Converted
 from pst_core.events import EvaluationEvent, Event, ProgressEvent
 from pst_core.layers import SparseLinear
 from pst_core.prepare import Prepared, Sources, prepare
+from pst_core.progress import MAX_POINTS, Curve, Outlook
 from pst_core.references import DataSource
 from pst_core.spec import Method
 from pst_core.stages import (
-    MAX_POINTS,
     Job,
-    Outlook,
     Trained,
     run_stage,
     set_dropout,
@@ -107,10 +105,10 @@ def test_the_recipes_dropout_is_that_of_a_model_made_sparse(
     assert seen == told
 
 
-def curve_of(job: Job, count: int) -> tuple[stages._Curve, list[int]]:
+def curve_of(job: Job, count: int) -> tuple[Curve, list[int]]:
     """A curve that was told so many steps, and how many points it had after each."""
     outlook = Outlook(stage="main", steps_before=0, steps_in_all=count)
-    curve, lengths = stages._Curve(job, outlook, Converted({})), []
+    curve, lengths = Curve(job.emit, outlook, {}), []
     for step in range(1, count + 1):
         curve.report(
             StepReport(step=step, loss=1 / step, sparsity=0.5, learning_rate=1e-3, step_seconds=0.1)
