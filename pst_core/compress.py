@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 
 from pst_core.bootstrap import paired_difference
 from pst_core.events import PhaseEvent, ResultEvent
-from pst_core.formats.dense import weight_bytes, write_dense
+from pst_core.formats.dense import write_dense
+from pst_core.formats.folder import weight_bytes
 from pst_core.formats.manifest import Manifest, list_files, write_manifest
 from pst_core.formats.packed import write_packed
 from pst_core.prepare import Prepared, prepare
@@ -91,7 +92,7 @@ def _export(
     if main.masks:
         folders["packed"] = out_dir / "packed"
         masks = {name: mask.numpy() for name, mask in main.masks.items()}
-        write_packed(folders["dense"], masks, folders["packed"])
+        write_packed(folders["dense"], masks, folders["packed"], job.spec.value_dtype)
     return folders
 
 

@@ -12,7 +12,8 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pst_core.errors import CheckpointCorruptError, ModelNotFoundError, UnsupportedModelError
 from pst_core.formats import packed
-from pst_core.formats.manifest import MANIFEST, sha256_of
+from pst_core.formats.folder import read_json
+from pst_core.formats.manifest import MANIFEST, read_sealed, sha256_of
 
 
 def load(
@@ -58,7 +59,7 @@ def verify_files(folder: Path) -> None:
     path = folder / MANIFEST
     if not path.exists():
         return
-    files = packed.read_json(path).get("files", {})
+    files = read_sealed(path).get("files", {})
     if not isinstance(files, dict):
         raise CheckpointCorruptError(f"{path} lists no files.")
     for name, entry in files.items():
@@ -84,7 +85,7 @@ def _stays_inside(name: str) -> bool:
 
 
 def _model_class(folder: Path) -> type[PreTrainedModel]:
-    architectures = packed.read_json(folder / "config.json").get("architectures")
+    architectures = read_json(folder / "config.json").get("architectures")
     name = architectures[0] if isinstance(architectures, list) and architectures else None
     found = getattr(transformers, name, None) if isinstance(name, str) else None
     if isinstance(found, type) and issubclass(found, PreTrainedModel):
@@ -109,7 +110,7 @@ def _load_model(folder: Path, model_class: type[PreTrainedModel]) -> PreTrainedM
     except RuntimeError:
         # transformers logs what went wrong in which tensor, and raises without it: look again.
         if packed.is_packed(folder):
-            for _ in packed.read_masks(folder):
+            for _ in packed.read_tensors(folder):
                 pass
         raise
     model: PreTrainedModel

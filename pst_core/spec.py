@@ -26,6 +26,7 @@ Metric = Literal[
 ]  # fmt: skip
 Role = Literal["text", "pair", "label", "prompt", "completion"]
 Format = Literal["packed", "dense"]
+ValueDtype = Literal["float16", "bfloat16"]
 Scope = Literal["matrix", "global"]
 Pattern = Literal["unstructured", "2:4", "4:8"]
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"mse", "perplexity"})
@@ -131,6 +132,8 @@ class CompressionSpec(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     formats: Annotated[tuple[Format, ...], Field(min_length=1, validate_default=True)] = ()
     """Checkpoint formats to publish. Default: `packed`; where nothing is pruned, `dense`."""
+    value_dtype: Annotated[ValueDtype | None, Field(validate_default=True)] = None
+    """What the values of the format `packed` are rounded to; null: they are not rounded."""
     limits: Limits = Limits()
 
     @field_validator("dataset", mode="before")
@@ -263,6 +266,15 @@ class CompressionSpec(Strict):
                 raise ValueError("names a format twice")
             if method in UNPRUNED and "packed" in value:
                 raise ValueError(f"the method `{method}` has no zeros to pack: ask for `dense`")
+        return value
+
+    @field_validator("value_dtype")
+    @classmethod
+    def _only_packed_values_are_rounded(
+        cls, value: ValueDtype | None, info: ValidationInfo
+    ) -> ValueDtype | None:
+        if value is not None and "packed" not in info.data.get("formats", ("packed",)):
+            raise ValueError("it is of the format `packed`: ask for that too, or leave it out")
         return value
 
     @field_serializer("hyperparameters")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pst_core.compress import compress
 from pst_core.events import Event
-from pst_core.formats.blob import Mask
 from pst_core.formats.manifest import Manifest, list_files, read_manifest, write_manifest
+from pst_core.formats.mask_coding import Mask
 from pst_core.formats.packed import read_masks, write_packed
 from pst_core.prepare import Sources
 from pst_core.report import Report

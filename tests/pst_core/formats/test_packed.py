@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from pst_core.errors import CheckpointCorruptError, CheckpointVersionError
 from pst_core.formats import blob, packed
+from pst_core.formats.mask_coding import Mask
 
 SHARD = "model-0000{}-of-00002.safetensors"
 CONFIG = {"architectures": ["BertModel"], "hidden_size": 8, "model_type": "bert"}
@@ -28,7 +29,7 @@ def make_weights(dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     }
 
 
-def prune(weights: dict[str, torch.Tensor]) -> dict[str, blob.Mask]:
+def prune(weights: dict[str, torch.Tensor]) -> dict[str, Mask]:
     """Zero nine tenths of the two matrices, and return the masks."""
     rng = np.random.default_rng(0)
     masks = {name: rng.random(weights[name].shape) < 0.1 for name in ("a.weight", "b.weight")}
@@ -72,12 +73,12 @@ def dense_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def masks() -> dict[str, blob.Mask]:
+def masks() -> dict[str, Mask]:
     return prune(make_weights())
 
 
 @pytest.fixture
-def packed_dir(dense_dir: Path, masks: dict[str, blob.Mask]) -> Path:
+def packed_dir(dense_dir: Path, masks: dict[str, Mask]) -> Path:
     packed.write_packed(dense_dir, masks, dense_dir.with_name("packed"))
     return dense_dir.with_name("packed")
 
@@ -129,7 +130,7 @@ def test_the_config_says_how_it_is_packed_and_nothing_else(packed_dir: Path) -> 
 
 
 def test_the_manifest_and_other_weights_are_not_copied(
-    dense_dir: Path, masks: dict[str, blob.Mask], tmp_path: Path
+    dense_dir: Path, masks: dict[str, Mask], tmp_path: Path
 ) -> None:
     for name in ("pst.json", "pytorch_model.bin"):
         (dense_dir / name).write_text("{}", encoding="utf-8")
@@ -141,7 +142,7 @@ def test_the_manifest_and_other_weights_are_not_copied(
     }
 
 
-def test_masks_are_read_back(packed_dir: Path, masks: dict[str, blob.Mask]) -> None:
+def test_masks_are_read_back(packed_dir: Path, masks: dict[str, Mask]) -> None:
     read = dict(packed.read_masks(packed_dir))
     assert read.keys() == masks.keys()
     assert all(np.array_equal(read[name], mask) for name, mask in masks.items())
@@ -164,7 +165,7 @@ def test_masks_are_read_without_torch(packed_dir: Path) -> None:
 
 
 def test_a_folder_that_holds_something_is_not_written_to(
-    dense_dir: Path, masks: dict[str, blob.Mask], tmp_path: Path
+    dense_dir: Path, masks: dict[str, Mask], tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
@@ -174,7 +175,7 @@ def test_a_folder_that_holds_something_is_not_written_to(
 
 
 def test_an_empty_folder_is_written_to(
-    dense_dir: Path, masks: dict[str, blob.Mask], tmp_path: Path
+    dense_dir: Path, masks: dict[str, Mask], tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     packed.write_packed(dense_dir, masks, tmp_path / "out")
@@ -192,7 +193,7 @@ def test_an_empty_folder_is_written_to(
     ids=["absent", "shape", "vector", "not zero"],
 )
 def test_a_mask_that_does_not_fit_leaves_no_folder(
-    dense_dir: Path, tmp_path: Path, name: str, mask: blob.Mask, problem: str
+    dense_dir: Path, tmp_path: Path, name: str, mask: Mask, problem: str
 ) -> None:
     with pytest.raises(ValueError, match=problem):
         packed.write_packed(dense_dir, {name: mask}, tmp_path / "out")
@@ -210,7 +211,7 @@ def test_a_pruned_negative_zero_is_not_dropped_in_silence(tmp_path: Path) -> Non
 
 def test_a_tensor_that_would_read_as_a_blob_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "dense", {"table": torch.zeros(7, dtype=torch.uint8)})
-    with pytest.raises(ValueError, match="would read as a blob"):
+    with pytest.raises(ValueError, match="as only blobs are"):
         packed.write_packed(tmp_path / "dense", {}, tmp_path / "out")
 
 
