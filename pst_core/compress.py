@@ -17,9 +17,11 @@ from pst_core.formats.dense import write_dense
 from pst_core.formats.folder import weight_bytes
 from pst_core.formats.manifest import Manifest, list_files, write_manifest
 from pst_core.formats.packed import write_packed
+from pst_core.page.card import write_card
 from pst_core.prepare import Prepared, prepare
 from pst_core.progress import Outlook
 from pst_core.report import Outcome, Report
+from pst_core.spec import Format
 from pst_core.stages import (
     Job,
     Trained,
@@ -52,6 +54,7 @@ def compress(job: Job, out_dir: Path) -> Report:
     folders = _export(job, prepared, model, main, out_dir)
     outcome = _outcome(job, prepared, main, baseline, folders)
     for name, folder in folders.items():
+        write_card(folder, outcome, name)
         manifest = {"format": name, "outcome": outcome, "files": list_files(folder)}
         write_manifest(folder, Manifest.model_validate(manifest))
     report = Report(
@@ -85,9 +88,9 @@ def _train(job: Job, prepared: Prepared) -> tuple[PreTrainedModel, Trained, Trai
 
 def _export(
     job: Job, prepared: Prepared, model: PreTrainedModel, main: Trained, out_dir: Path
-) -> dict[str, Path]:
+) -> dict[Format, Path]:
     """Write each format; the folder of each."""
-    folders = {"dense": out_dir / "dense"}
+    folders: dict[Format, Path] = {"dense": out_dir / "dense"}
     write_dense(model, job.sources.model, prepared.tokenizer, folders["dense"])
     if main.masks:
         folders["packed"] = out_dir / "packed"
@@ -101,7 +104,7 @@ def _outcome(
     prepared: Prepared,
     main: Trained,
     baseline: Trained | None,
-    folders: Mapping[str, Path],
+    folders: Mapping[Format, Path],
 ) -> Outcome:
     pruned = sum(matrix.pruned for matrix in main.matrices)
     entries = sum(math.prod(matrix.shape) for matrix in main.matrices)

@@ -17,7 +17,7 @@ from pst_core.references import locate_dataset, locate_model
 from pst_core.report import Estimate, Evaluation, Report, Scores
 from pst_core.spec import CompressionSpec
 from pst_core.stages import Job
-from pst_core.verify import verify_export
+from pst_core.verify import verify_checkpoint, verify_export
 
 # Whoever calls this may read what they like: relative paths from here, absolute ones from the root.
 ROOTS = (Path(), Path("/"))
@@ -46,9 +46,21 @@ def compress(spec: CompressionSpec, out: Path) -> Report:
         return pst_core.compress.compress(Job(spec=spec, sources=sources, emit=emit), out)
 
 
-def verify(spec: CompressionSpec, out: Path) -> None:
+def attest(spec: CompressionSpec, out: Path) -> None:
+    """Verify what a compression wrote, in this fresh process, and note it there."""
     verify_export(out, spec, _quiet_sources(spec))
     Console(stderr=True).print("verified: files, masks, zeros, packed ≡ dense, score")
+
+
+def verify(folder: Path, dataset: str | None) -> None:
+    """Verify a finished checkpoint on the test split it was made with."""
+    _be_quiet()
+    reference = dataset or recorded_spec(folder).dataset.ref
+    found = verify_checkpoint(folder, locate_dataset(reference, roots=ROOTS))
+    Console().print(
+        f"verified: files, {len(found.tensors)} tensors, {found.zeros:,} zeros in pruned matrices, "
+        f"{found.test.primary} {_estimate(found.test.estimate)} on {found.test.rows} rows"
+    )
 
 
 def evaluate(folder: Path, spec: CompressionSpec | None) -> Scores:

@@ -29,6 +29,7 @@ from pst_core.loading import load, verify_files
 from pst_core.masks import prune_count
 from pst_core.prepare import Sources, prepare
 from pst_core.pretrained import to_device
+from pst_core.references import DataSource
 from pst_core.report import Outcome, PrunedMatrix, Scores
 from pst_core.spec import UNPRUNED, CompressionSpec, ValueDtype
 
@@ -50,23 +51,24 @@ def verify_export(out_dir: Path, spec: CompressionSpec, sources: Sources) -> Non
             has fewer.
         CheckpointCorruptError: Anything else is not what the manifest says.
     """
+    dataset = sources.dataset
     for name in ("dense",) if spec.method in UNPRUNED else ("dense", "packed"):
         folder = out_dir / name
         manifest = _read_manifest(folder)
         if manifest.outcome.spec != spec or manifest.format != name:
             raise CheckpointCorruptError(f"{folder} was made from another spec or format.")
-        found = _examine(folder, manifest, sources)
+        found = _examine(folder, manifest, dataset)
         value_dtype = spec.value_dtype if name == "packed" else None
         _require_equal(folder, _identities(found.tensors), _rounded(out_dir / "dense", value_dtype))
         write_manifest(folder, manifest.model_copy(update={"attestation": found}))
 
 
-def verify_checkpoint(folder: Path, sources: Sources) -> Attestation:
+def verify_checkpoint(folder: Path, dataset: DataSource) -> Attestation:
     """Check a finished checkpoint, wherever it came from, against all that its ``pst.json`` says.
 
     Args:
         folder: A checkpoint of any format.
-        sources: Of the data to evaluate on again.
+        dataset: To evaluate on again.
 
     Returns:
         What was found.
@@ -81,7 +83,7 @@ def verify_checkpoint(folder: Path, sources: Sources) -> Attestation:
         raise CheckpointCorruptError(
             f"{folder} was never verified after it was written.", remedy="Make it again."
         )
-    found = _examine(folder, manifest, sources)
+    found = _examine(folder, manifest, dataset)
     _require_equal(folder, _identities(found.tensors), _identities(manifest.attestation.tensors))
     return found
 
@@ -97,7 +99,7 @@ def _read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _examine(folder: Path, manifest: Manifest, sources: Sources) -> Attestation:
+def _examine(folder: Path, manifest: Manifest, dataset: DataSource) -> Attestation:
     packed, outcome = manifest.format == "packed", manifest.outcome
     if packed:
         _check_masks(folder, outcome)
@@ -116,7 +118,7 @@ def _examine(folder: Path, manifest: Manifest, sources: Sources) -> Attestation:
         tensors=records,
         zeros=_sum_zeros(records, outcome),
         equals_dense=True,
-        test=_evaluate(folder, outcome, sources),
+        test=_evaluate(folder, outcome, dataset),
     )
 
 
@@ -199,10 +201,10 @@ def _rounded(dense: Path, value_dtype: ValueDtype | None) -> dict[str, Identity]
     return found
 
 
-def _evaluate(folder: Path, outcome: Outcome, sources: Sources) -> Scores:
+def _evaluate(folder: Path, outcome: Outcome, dataset: DataSource) -> Scores:
     model, _ = load(folder)
     # With the tokenizer that was exported, not the base model's.
-    exported = Sources(model=folder, dataset=sources.dataset)
+    exported = Sources(model=folder, dataset=dataset)
     prepared = prepare(outcome.spec, exported, splits=("test",))
     found = prepared.score(to_device(model), "test").scores
     told = outcome.evaluation.test
