@@ -5,7 +5,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from pst_core.formats.deflate import Bytes, deflate, estimate_bits, inflate
+from pst_core.formats.deflate import Bytes, deflate, entropy_bytes, inflate
 
 Mask = NDArray[np.bool_]
 Positions = NDArray[np.int64]
@@ -25,6 +25,8 @@ class MaskCoding(IntEnum):
 
 
 _SKIP = 255
+# Gaps are decoded several times faster, and may take this much more.
+_PREFERENCE = 1.01
 
 
 def encode_mask(mask: Mask, positions: Positions) -> tuple[MaskCoding, bytes]:
@@ -32,7 +34,7 @@ def encode_mask(mask: Mask, positions: Positions) -> tuple[MaskCoding, bytes]:
     if positions.size in {0, mask.size}:
         return MaskCoding.UNIFORM, b""
     bits, gaps = np.packbits(mask, bitorder="little"), _gaps(positions)
-    if estimate_bits(gaps) * gaps.size < estimate_bits(bits) * bits.size:
+    if entropy_bytes(gaps) <= _PREFERENCE * entropy_bytes(bits):
         coding, coded = MaskCoding.DEFLATED_GAPS, deflate(gaps)
     else:
         coding, coded = MaskCoding.DEFLATED_BITS, deflate(bits)
@@ -80,9 +82,16 @@ def _gaps(positions: Positions) -> Bytes:
 
 def _positions_of_gaps(gaps: Bytes, size: int) -> Positions | None:
     is_kept = gaps != _SKIP
-    ends = np.cumsum(gaps.astype(np.int64) + is_kept)
-    positions = ends[is_kept] - 1
-    return positions if gaps.size == 0 or (is_kept[-1] and ends[-1] <= size) else None
+    if gaps.size == 0 or not is_kept[-1]:
+        return None
+    # Each gap ends where as many pruned entries lie before it, and all the kept ones before it.
+    positions = np.cumsum(gaps, dtype=np.int64)
+    if is_kept.all():
+        positions += np.arange(gaps.size)
+    else:
+        positions += np.cumsum(is_kept) - is_kept
+        positions = positions[is_kept]
+    return positions if positions[-1] < size else None
 
 
 def _positions_of_bits(bits: Bytes, size: int) -> Positions | None:

@@ -17,8 +17,8 @@ def encode_plane(plane: Bytes) -> bytes | None:
     """Code a plane; None where it is best left as it is.
 
     Returns:
-        The number of values in the alphabet, 0 for all 256; the values; and a deflate stream of
-        the plane, or of indices into the alphabet in groups. Shorter than the plane.
+        The number of values in the alphabet, 0 for all 256; the values; and the plane, or indices
+        into the alphabet in groups, deflated where that is shorter. Shorter than the plane.
     """
     alphabet = _alphabet(plane)
     if alphabet.size > _MOST:
@@ -29,8 +29,8 @@ def encode_plane(plane: Bytes) -> bytes | None:
         return _shorter(head, plane)
     index = np.zeros(256, np.uint8)
     index[alphabet] = np.arange(alphabet.size)
-    stream = deflate(_group(index[plane], _bits(alphabet.size)))
-    return None if stream is None else _shorter(head + stream, plane)
+    groups = _group(index[plane], _bits(alphabet.size))
+    return _shorter(head + (deflate(groups) or groups.tobytes()), plane)
 
 
 def decode_plane(coded: Bytes, count: int) -> Bytes | None:
@@ -43,7 +43,7 @@ def decode_plane(coded: Bytes, count: int) -> Bytes | None:
         return np.full(count, alphabet[0]) if stream.size == 0 else None
     bits = _bits(number) if number else 8
     length = -(-count * bits // 8)
-    groups = inflate(stream, length)
+    groups = stream if stream.size == length else inflate(stream, length)
     if groups is None or groups.size != length:
         return None
     return groups if number == 0 else _ungroup(groups, alphabet, bits, count)
@@ -80,13 +80,13 @@ def _ungroup(groups: Bytes, alphabet: Bytes, bits: int, count: int) -> Bytes | N
     indices = (np.arange(256, dtype=np.uint8)[:, None] >> shifts) & ((1 << bits) - 1)
     unused = groups.size * in_a_byte - count
     known: NDArray[np.bool_] = np.all(indices < alphabet.size, axis=1)
-    if not known[groups].all() or (unused and indices[groups[-1], -unused:].any()):
+    if not known.take(groups).all() or (unused and indices[groups[-1], -unused:].any()):
         return None
     # All values of a byte at once, as one integer of as many bytes.
     values = np.zeros((1 << bits), np.uint8)
     values[: alphabet.size] = alphabet
     table: NDArray[np.generic] = values[indices].view(f"<u{in_a_byte}").reshape(256)
-    plane: Bytes = table[groups].view(np.uint8)
+    plane: Bytes = table.take(groups).view(np.uint8)
     return plane[:count]
 
 

@@ -6,6 +6,7 @@ is not known here.
 
 import json
 import math
+import mmap
 import os
 import shutil
 import struct
@@ -70,9 +71,16 @@ class TensorReader:
         self.entries = sorted(entries, key=lambda entry: (entry.begin, entry.end))
 
     def read(self, entry: Entry) -> Bytes:
-        """All bytes of one tensor."""
-        self._file.seek(self._start + entry.begin)
-        return np.fromfile(self._file, np.uint8, entry.end - entry.begin)
+        """All bytes of one tensor, mapped and not copied; they can't be written to."""
+        count = entry.end - entry.begin
+        if count == 0:
+            return np.empty(0, np.uint8)
+        start = self._start + entry.begin
+        before = start % mmap.ALLOCATIONGRANULARITY
+        mapped = mmap.mmap(
+            self._file.fileno(), before + count, access=mmap.ACCESS_READ, offset=start - before
+        )
+        return np.frombuffer(mapped, np.uint8, count, before)
 
     def read_pieces(self, entry: Entry, dtype: np.dtype[Any], count: int) -> Iterator[NDArray[Any]]:
         """One tensor as flat arrays of at most `count` entries."""

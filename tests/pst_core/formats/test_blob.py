@@ -115,7 +115,7 @@ def test_negative_zero_and_nan_payloads_survive() -> None:
 
 def test_a_tensor_of_many_blocks_comes_back() -> None:
     rng = np.random.default_rng(0)
-    values = rng.standard_normal((1031, 777), np.float32)
+    values = rng.standard_normal((1531, 1777), np.float32)
     mask = rng.random(values.shape) < 0.3
     assert np.array_equal(blob.unpack(blob.pack(values, mask), "w"), np.where(mask, values, 0))
 
@@ -205,7 +205,7 @@ def test_a_newer_version_is_told_from_damage() -> None:
         (altered(HEADER, struct.pack("<Q", 2)), "mask is malformed"),
         (altered(HEADER, struct.pack("<QQ", 2**63, 2**63)), "too large"),
         (altered(HEADER, struct.pack("<QQ", 0, 2**63)), "too large"),
-        (altered(HEADER, struct.pack("<QQ", 2**20, 2**20)), "too few for 4194304 segments"),
+        (altered(HEADER, struct.pack("<QQ", 2**20, 2**20)), "too few for 1048576 segments"),
         (altered(TABLE_AT, struct.pack("<I", 2**31)), "keeps more than it has"),
         (altered(TABLE_AT, struct.pack("<I", 3)), "values are malformed"),
         (altered(CODING_AT, b"\x04"), "no mask coding 4"),
@@ -249,15 +249,16 @@ def test_unpacking_takes_little_more_memory_than_the_tensor() -> None:
     blob.unpack(packed, "w")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < values.nbytes + 10_000_000
+    assert peak < values.nbytes + 20_000_000
 
 
 @pytest.mark.parametrize("dtype", [None, "float16", "bfloat16"])
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.75, 0.9, 0.95])
+@pytest.mark.parametrize("spread", [0.02, 0.04])
 def test_what_a_threshold_keeps_is_packed_close_to_its_entropy(
-    dtype: ValueDtype | None, sparsity: float
+    dtype: ValueDtype | None, sparsity: float, spread: float
 ) -> None:
-    values = np.random.default_rng(0).normal(0, 0.04, (768, 1024)).astype(np.float32)
+    values = np.random.default_rng(0).normal(0, spread, (768, 1024)).astype(np.float32)
     mask = np.abs(values) > np.quantile(np.abs(values), sparsity) if sparsity else None
     rounded = round_to(values, "F32", dtype) if dtype else values
     kept = rounded if mask is None else rounded[mask]

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from pst_core.errors import CheckpointCorruptError, CheckpointVersionError
 from pst_core.formats import blob, packed
+from pst_core.formats.folder import weight_bytes
 from pst_core.formats.mask_coding import Mask
+from pst_core.spec import ValueDtype
 
 SHARD = "model-0000{}-of-00002.safetensors"
 CONFIG = {"architectures": ["BertModel"], "hidden_size": 8, "model_type": "bert"}
@@ -106,6 +109,50 @@ def test_shards_stay_shards(tmp_path: Path) -> None:
     sizes = sum(tensor.nbytes for shard in stored for tensor in shard.values())
     assert index["metadata"]["total_size"] == sizes
     assert {name for name, _ in packed.read_masks(tmp_path / "packed")} == set(masks)
+    packed.unpack(tmp_path / "packed", tmp_path / "again")
+    assert content(tmp_path / "again") == content(tmp_path / "dense")
+
+
+def test_neither_packing_nor_unpacking_holds_the_whole_model(tmp_path: Path) -> None:
+    one = 4 * 512 * 1024
+    generator = torch.Generator().manual_seed(0)
+    weights = {f"{name}.weight": torch.randn(512, 1024, generator=generator) for name in "abcdefgh"}
+    write_folder(tmp_path / "dense", weights)
+    del weights
+    tracemalloc.start()
+    packed.write_packed(tmp_path / "dense", {}, tmp_path / "packed")
+    packed.unpack(tmp_path / "packed", tmp_path / "again")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * one
+
+
+@pytest.mark.parametrize(
+    ("asked", "dtype"), [("float16", torch.float16), ("bfloat16", torch.bfloat16)]
+)
+def test_values_are_rounded_where_that_is_asked_for(
+    dense_dir: Path, masks: dict[str, Mask], tmp_path: Path, asked: ValueDtype, dtype: torch.dtype
+) -> None:
+    packed.write_packed(dense_dir, masks, tmp_path / "packed", asked)
+    packed.unpack(tmp_path / "packed", tmp_path / "again")
+    found = load_file(tmp_path / "again" / "model.safetensors")
+    for name, tensor in load_file(dense_dir / "model.safetensors").items():
+        assert torch.equal(found[name], tensor.to(dtype)), name
+
+
+def test_a_value_too_large_to_round_is_refused_by_name(tmp_path: Path) -> None:
+    write_folder(tmp_path / "dense", {"a.weight": torch.full((2, 2), 1e6)})
+    with pytest.raises(ValueError, match=r"a\.weight has values that float16 cannot hold"):
+        packed.write_packed(tmp_path / "dense", {}, tmp_path / "packed", "float16")
+
+
+def test_large_unpruned_tensors_are_packed_too(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    write_folder(tmp_path / "dense", {"embed.weight": torch.randn(256, 256, generator=generator)})
+    packed.write_packed(tmp_path / "dense", {}, tmp_path / "packed")
+    assert not dict(packed.read_masks(tmp_path / "packed"))
+    sizes = [weight_bytes(tmp_path / name) for name in ("dense", "packed")]
+    assert sizes[1] < 0.9 * sizes[0]
     packed.unpack(tmp_path / "packed", tmp_path / "again")
     assert content(tmp_path / "again") == content(tmp_path / "dense")
 
