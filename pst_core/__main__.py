@@ -1,4 +1,4 @@
-"""``python -m pst_core``: compress, verify and inspect without any server."""
+"""``python -m pst_core``: compress, verify, rebuild and inspect without any server."""
 
 import json
 import os
@@ -25,8 +25,7 @@ SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.json", exists=True, dir_
 def compress(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="OUT")]) -> None:
     """Fine-tune, prune, export to OUT and verify, on this machine."""
     spec = _read_spec(spec_file)
-    if out.exists() and (out.is_file() or any(out.iterdir())):
-        raise typer.BadParameter(f"{out} is not empty: choose a new folder", param_hint="OUT")
+    _require_new(out)
     # Only now: it takes seconds to load torch, and a mistyped spec should not have to wait.
     from pst_core import terminal
 
@@ -97,6 +96,22 @@ def evaluate(
 
 
 @cli.command()
+def rebuild(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", exists=True, file_okay=False)],
+    base: Annotated[str, typer.Argument(metavar="BASE")],
+    out: Annotated[Path, typer.Argument(metavar="OUT")],
+) -> None:
+    """Write to OUT the dense folder that an adapter was made of, bit for bit.
+
+    BASE is the model that it was made from: a folder, a GGUF file, or a reference (pkg:, file:).
+    """
+    _require_new(out)
+    from pst_core import terminal
+
+    terminal.rebuild(adapter, base, out)
+
+
+@cli.command()
 def inspect(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
@@ -110,6 +125,11 @@ def inspect(
     else:
         inspection_table.show(found)
     found.require_claim()
+
+
+def _require_new(out: Path) -> None:
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise typer.BadParameter(f"{out} is not empty: choose a new folder", param_hint="OUT")
 
 
 def _read_spec(path: Path) -> CompressionSpec:

@@ -11,7 +11,8 @@ How a failure is shown (HTTP, job row, terminal) is decided by whoever catches i
     ├── SparsityMissedError     what was exported is not as sparse as was asked
     └── CheckpointError         a checkpoint's bytes are not what they should be, with the tensor
         ├── CheckpointCorruptError
-        └── CheckpointVersionError
+        ├── CheckpointVersionError
+        └── BaseMismatchError   an adapter was made from another base model
 """
 
 from typing import ClassVar
@@ -73,3 +74,7 @@ class CheckpointCorruptError(CheckpointError):
 
 class CheckpointVersionError(CheckpointError):
     """Written by a newer release than this one."""
+
+
+class BaseMismatchError(CheckpointError):
+    """The base model is not the one that the adapter was made from."""

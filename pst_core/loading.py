@@ -8,14 +8,13 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import transformers
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pst_core.download import fetch, is_url
-from pst_core.errors import CheckpointCorruptError, ModelNotFoundError, UnsupportedModelError
+from pst_core.errors import CheckpointCorruptError, ModelNotFoundError
 from pst_core.formats import packed
-from pst_core.formats.folder import read_json
 from pst_core.formats.manifest import MANIFEST, read_sealed, sha256_of
+from pst_core.pretrained import model_class
 
 
 def load(
@@ -53,7 +52,7 @@ def _load_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
     if not folder.is_dir():
         raise ModelNotFoundError(f"There is no folder {folder}.")
     verify_files(folder)
-    model = _load_model(folder, _model_class(folder))
+    model = _load_model(folder, model_class(folder))
     tokenizer = AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )
@@ -111,22 +110,9 @@ def _stays_inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
-def _model_class(folder: Path) -> type[PreTrainedModel]:
-    architectures = read_json(folder / "config.json").get("architectures")
-    name = architectures[0] if isinstance(architectures, list) and architectures else None
-    found = getattr(transformers, name, None) if isinstance(name, str) else None
-    if isinstance(found, type) and issubclass(found, PreTrainedModel):
-        return found
-    raise UnsupportedModelError(
-        f"The config.json in {folder} names {name!r} as its model, which transformers "
-        f"{transformers.__version__} does not have.",
-        remedy="Code that comes with a checkpoint is never run.",
-    )
-
-
-def _load_model(folder: Path, model_class: type[PreTrainedModel]) -> PreTrainedModel:
+def _load_model(folder: Path, kind: type[PreTrainedModel]) -> PreTrainedModel:
     try:
-        loaded: Any = model_class.from_pretrained(
+        loaded: Any = kind.from_pretrained(
             folder,
             dtype="auto",
             local_files_only=True,

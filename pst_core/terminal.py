@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 import pst_core.compress
-from pst_core import evaluation
+from pst_core import adapters, evaluation
 from pst_core.evaluation import recorded_spec
 from pst_core.events import Event, PhaseEvent, ProgressEvent
 from pst_core.prepare import Sources
@@ -68,6 +68,14 @@ def evaluate(folder: Path, spec: CompressionSpec | None) -> Scores:
     _be_quiet()
     spec = spec or recorded_spec(folder)
     return evaluation.evaluate(folder, spec, locate_dataset(spec.dataset.ref, roots=ROOTS))
+
+
+def rebuild(adapter: Path, base: str, out: Path) -> None:
+    """Write the dense folder of an adapter, whose base model is a path or a reference."""
+    _be_quiet()
+    path = Path(base) if Path(base).exists() else locate_model(base, roots=ROOTS)
+    adapters.rebuild(adapter, path, out)
+    Console(stderr=True).print(f"rebuilt: every tensor is the one that was exported, in {out}")
 
 
 def show_scores(scores: Scores) -> None:

@@ -53,7 +53,9 @@ def weight_bytes(folder: Path) -> int:
 def rewrite(source: Path, target: Path, config: dict[str, Any], convert: Convert) -> None:
     """Copy a folder with another config.json and each tensor converted, shard by shard."""
     ignore = shutil.ignore_patterns(*_LEFT_OUT)
-    shutil.copytree(source, target, ignore=ignore, copy_function=shutil.copyfile)
+    shutil.copytree(
+        source, target, ignore=ignore, copy_function=shutil.copyfile, dirs_exist_ok=True
+    )
     total_size = 0
     for path in weight_files(source):
         with opened(path) as reader, TensorWriter(target / path.name, reader.metadata) as writer:
@@ -69,15 +71,15 @@ def rewrite(source: Path, target: Path, config: dict[str, Any], convert: Convert
 
 @contextmanager
 def staged(out_dir: Path) -> Iterator[Path]:
-    """Give the path of a folder that becomes `out_dir` at the end, or vanishes on an error.
+    """Give an empty folder that becomes `out_dir` at the end, or vanishes on an error.
 
     Raises:
         FileExistsError: `out_dir` holds something.
     """
     if out_dir.exists() and any(out_dir.iterdir()):
         raise FileExistsError(f"{out_dir} is not empty.")
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
     stage = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.partial")
+    stage.mkdir(parents=True)
     try:
         yield stage
         stage.replace(out_dir)
