@@ -3,20 +3,19 @@
 Which files make a model, and what the counts say of it, is not known here.
 """
 
-import json
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from pst_core.errors import CheckpointCorruptError
 from pst_core.fields import Strict
 from pst_core.formats import blob, packed
+from pst_core.formats.weights import read_entries
 
 # Of each dtype the unsigned integer of its width, and the bits that are all 0 in a zero: all but
 # the sign's. What is not here, as the types of four and six bits, is not counted.
@@ -68,33 +67,20 @@ def count_file(path: Path, *, may_be_packed: bool) -> Iterator[TensorCount]:
         CheckpointVersionError: A newer release packed a tensor.
     """
     try:
-        header, start = _read_header(path)
+        entries = read_entries(path)
         with path.open("rb") as file:
-            for name, entry in header.items():
-                begin, end = entry["data_offsets"]
-                file.seek(start + begin)
-                found = {"name": name, "file": path.name, "bytes": end - begin}
-                if may_be_packed and packed.is_blob(entry["dtype"], entry["shape"]):
-                    data = np.fromfile(file, np.uint8, end - begin)
-                    found |= _count_blob(data, f"{name} in {path.name}")
+            for entry in entries:
+                file.seek(entry.begin)
+                size = entry.end - entry.begin
+                found = {"name": entry.name, "file": path.name, "bytes": size}
+                if may_be_packed and packed.is_blob(entry.dtype, entry.shape):
+                    data = np.fromfile(file, np.uint8, size)
+                    found |= _count_blob(data, f"{entry.name} in {path.name}")
                 else:
-                    found |= _count_dense(file, entry["dtype"], entry["shape"])
+                    found |= _count_dense(file, entry.dtype, entry.shape)
                 yield TensorCount.model_validate(found)
     except (SafetensorError, OSError) as error:
         raise CheckpointCorruptError(f"{path} cannot be read: {error}.") from error
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The description of each tensor, and where the bytes begin that it counts from."""
-    # Refuses what does not fit together, down to the last byte, so that nothing below has to.
-    with safe_open(path, framework="numpy"):
-        pass
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    in_order = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
-    return dict(in_order), 8 + length
 
 
 def _count_dense(file: BinaryIO, dtype: str, shape: Sequence[int]) -> dict[str, Any]:
