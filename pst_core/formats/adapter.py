@@ -36,14 +36,12 @@ from pst_core.formats.adapter_tensors import (
     require,
     sha256,
 )
-from pst_core.formats.folder import INDEX, read_json, staged, weight_files
-from pst_core.formats.manifest import MANIFEST
+from pst_core.formats.folder import INDEX, copy_others, read_json, staged, weight_files
 from pst_core.formats.sealed import SEAL, check_seal, opened_sealed, save_sealed
 
 WEIGHTS = "adapter.safetensors"
 
 _SINGLE = "model.safetensors"
-_WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack"}
 
 
 def write_adapter(
@@ -261,7 +259,7 @@ def _shards(adapter_dir: Path, contents: Contents) -> dict[str, list[str]]:
 
 
 def _copy_others(source: Path, target: Path) -> None:
-    """Copy what is neither weights nor the manifest, whose hashes would be another folder's."""
-    for path in source.iterdir():
-        if path.is_file() and path.suffix not in _WEIGHT_SUFFIXES and path.name != MANIFEST:
-            shutil.copyfile(path, target / path.name)
+    """Copy all but weights and manifest, and the index, which says where the tensors go again."""
+    copy_others(source, target)
+    if (source / INDEX).is_file():
+        shutil.copyfile(source / INDEX, target / INDEX)

@@ -14,7 +14,8 @@ from pst_core.formats.tensor_file import Entry, TensorReader, TensorWriter, open
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 # Not copied: weights in any form, and the manifest, whose hashes would be another folder's.
-_LEFT_OUT = ("*.safetensors", INDEX, "pst.json", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack")
+_WEIGHTS = ("*.safetensors", INDEX, "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack")
+_LEFT_OUT = (*_WEIGHTS, "*.onnx", "*.onnx.data", "pst.json")
 
 Convert = Callable[[TensorReader, Entry, TensorWriter], None]
 """Reads one tensor and writes what it becomes."""
@@ -52,10 +53,7 @@ def weight_bytes(folder: Path) -> int:
 
 def rewrite(source: Path, target: Path, config: dict[str, Any], convert: Convert) -> None:
     """Copy a folder with another config.json and each tensor converted, shard by shard."""
-    ignore = shutil.ignore_patterns(*_LEFT_OUT)
-    shutil.copytree(
-        source, target, ignore=ignore, copy_function=shutil.copyfile, dirs_exist_ok=True
-    )
+    copy_others(source, target)
     total_size = 0
     for path in weight_files(source):
         with opened(path) as reader, TensorWriter(target / path.name, reader.metadata) as writer:
@@ -67,6 +65,14 @@ def rewrite(source: Path, target: Path, config: dict[str, Any], convert: Convert
         index["metadata"] = {**(index.get("metadata") or {}), "total_size": total_size}
         write_json(target / INDEX, index)
     write_json(target / CONFIG, config)
+
+
+def copy_others(source: Path, target: Path) -> None:
+    """Copy all files of a folder but its weights and its manifest."""
+    ignore = shutil.ignore_patterns(*_LEFT_OUT)
+    shutil.copytree(
+        source, target, ignore=ignore, copy_function=shutil.copyfile, dirs_exist_ok=True
+    )
 
 
 @contextmanager
