@@ -48,7 +48,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def weight_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    patterns = ("*.safetensors", "*.onnx", "*.onnx.data")
+    return sum(path.stat().st_size for pattern in patterns for path in folder.glob(pattern))
 
 
 def rewrite(source: Path, target: Path, config: dict[str, Any], convert: Convert) -> None:

@@ -43,10 +43,11 @@ class Attestation(Strict):
     """What a fresh process found when it opened the checkpoint again."""
 
     tensors: dict[str, TensorRecord]
-    zeros: Annotated[int, Field(ge=0)]
-    """In the pruned matrices, counted in the file."""
+    zeros: Annotated[int, Field(ge=0)] | None
+    """In the pruned matrices, counted in the file; null: the format has other matrices."""
     equals_dense: bool
-    """Every tensor is bit for bit that of the dense export, rounded where that was asked for."""
+    """Every tensor is bit for bit that of the dense export, rounded where that was asked for. False
+    for `compact` and `onnx`, whose answers are compared instead."""
     test: Scores
     """Of the model as loaded from this folder."""
 
