@@ -211,7 +211,7 @@ def _run(
         target_sparsity=(job.spec.sparsity or 0.0) if sparse.layers else 0.0,
         hyper=hyper,
         teacher_logits=None if teacher is None else teacher.to(model.device),
-        validate=_validator(prepared, model),
+        validate=_validator(prepared, model, sparse),
         report=curve.report,
         should_stop=job.should_stop,
     )
@@ -242,7 +242,9 @@ def _one_shot(job: Job, prepared: Prepared, model: PreTrainedModel, sparse: Conv
     )
 
 
-def _validator(prepared: Prepared, model: PreTrainedModel) -> Callable[[], float] | None:
+def _validator(
+    prepared: Prepared, model: PreTrainedModel, sparse: Converted
+) -> Callable[[], float] | None:
     examples = prepared.examples["validation"]
     if not prepared.task.hyper.validations:
         return None
@@ -255,7 +257,8 @@ def _validator(prepared: Prepared, model: PreTrainedModel) -> Callable[[], float
     sign = -1 if prepared.task.metrics[0] in LOWER_IS_BETTER else 1
 
     def score() -> float:
-        return sign * prepared.score(model, "validation").scores.value
+        with sparse.frozen():
+            return sign * prepared.sample(model, "validation").value()
 
     return score
 

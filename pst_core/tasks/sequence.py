@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from pst_core.batches import Batch, Collator, Example, Examples, evaluation_batches
+from pst_core.bootstrap import Sample
 from pst_core.convert import head_parameters
 from pst_core.metrics import METRICS, scores
 from pst_core.pretrained import load_pretrained
@@ -85,7 +86,6 @@ class _OneAnswer(Task):
         logits_BC: Tensor = model(**batch.inputs()).logits
         return logits_BC.float()
 
-    @torch.inference_mode()
     def evaluate(
         self,
         model: PreTrainedModel,
@@ -94,14 +94,31 @@ class _OneAnswer(Task):
         rows: Iterable[Row] = (),
     ) -> Scored:
         del rows
+        answers = self._all_answers(model, examples, tokenizer)
+        return Scored(
+            scores(self.metrics, answers, examples.targets),
+            METRICS[self.metrics[0]].sample(answers, examples.targets),
+        )
+
+    def sample(
+        self,
+        model: PreTrainedModel,
+        examples: Examples,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: Iterable[Row] = (),
+    ) -> Sample:
+        del rows
+        answers = self._all_answers(model, examples, tokenizer)
+        return METRICS[self.metrics[0]].sample(answers, examples.targets)
+
+    @torch.inference_mode()
+    def _all_answers(
+        self, model: PreTrainedModel, examples: Examples, tokenizer: PreTrainedTokenizerBase
+    ) -> NDArray[np.float64]:
         answers = np.zeros(len(examples))
         for numbers, logits_BC in self.all_logits(model, examples, tokenizer):
             answers[numbers] = self._answers(logits_BC).double().cpu().numpy()
-        primary = METRICS[self.metrics[0]]
-        return Scored(
-            scores(self.metrics, answers, examples.targets),
-            primary.sample(answers, examples.targets),
-        )
+        return answers
 
     def teacher_logits(
         self, model: PreTrainedModel, examples: Examples, tokenizer: PreTrainedTokenizerBase
