@@ -56,6 +56,21 @@ def load_tokenizer(path: Path, *, max_length: int) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def label_names(path: Path) -> tuple[str, ...]:
+    """What a model's configuration calls its classes, in order; LABEL_0 and so on without names.
+
+    Args:
+        path: The model's folder, or its GGUF file.
+
+    Raises:
+        UnsupportedModelError: It has no configuration that can be read.
+    """
+    with _as_unsupported("The model's configuration cannot be read"):
+        config = AutoConfig.from_pretrained(**_locally(path))
+        names: dict[int, str] = config.id2label or {}
+    return tuple(names[number] for number in sorted(names))
+
+
 def load_pretrained(
     auto_class: Any,  # noqa: ANN401 -- transformers' classes share no type
     path: Path,
