@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pst_core.dataset_spec import Dataset, Role, Splits
 from pst_core.errors import InvalidDatasetError
 from pst_core.readers import SPLITS, SplitName, split_files
 from pst_core.references import DataSource
 from pst_core.report import DataSummary
 from pst_core.rows import DataFile, Fault, Row, Table, Target
 from pst_core.shuffle import stratified
-from pst_core.spec import Dataset, Role, Splits
 
 ROLES: tuple[Role, ...] = ("text", "pair", "prompt", "completion", "label")  # as they are hashed
 UNUSED = -1  # of a row that lies in no split; the others have the split's position in SPLITS

@@ -97,16 +97,12 @@ def run_stage(
         PstError: The subclass says what was wrong.
         StopRequestedError: The job said so.
     """
-    task = prepared.task
-    # The same seed gives every stage and attempt the same head.
-    model = task.load_model(
-        job.sources.model, prepared.data.labels, prepared.tokenizer, seed=job.spec.seed
-    )
+    model = _load(job, prepared)
     forget_peak(model.device)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     sparse = Converted({})
     if method not in UNPRUNED:
-        sparse = convert(model, _pruning(job.spec), task.hyper)
+        sparse = convert(model, _pruning(job.spec), prepared.task.hyper)
     groups = _groups(job.spec, model, sparse, method, prepared)
     trainable = sum(p.numel() for group in groups for p in group.parameters)
     curve = Curve(job.emit, outlook, sparse.layers)
@@ -144,9 +140,14 @@ def check_convertible(job: Job, prepared: Prepared) -> None:
     """
     if job.spec.method in UNPRUNED:
         return
-    labels, seed = prepared.data.labels, job.spec.seed
-    model = prepared.task.load_model(job.sources.model, labels, prepared.tokenizer, seed=seed)
-    convert(model, _pruning(job.spec), prepared.task.hyper)
+    convert(_load(job, prepared), _pruning(job.spec), prepared.task.hyper)
+
+
+def _load(job: Job, prepared: Prepared) -> PreTrainedModel:
+    # The same seed gives every stage and attempt the same head.
+    return prepared.task.load_model(
+        job.sources.model, prepared.data.labels, prepared.tokenizer, seed=job.spec.seed
+    )
 
 
 def _pruning(spec: CompressionSpec) -> Pruning:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pst_core.dataset_spec import Splits
 from pst_core.recipes import Hyperparameters
-from pst_core.spec import METRICS, CompressionSpec, Splits, Task
+from pst_core.spec import METRICS, CompressionSpec, Task
 
 MINIMAL: dict[str, Any] = {"model": "pkg:m", "dataset": "pkg:d", "sparsity": 0.9}
 
