@@ -227,7 +227,7 @@ def _labels(survey: Survey, split_of: NDArray[np.int8]) -> tuple[str, ...]:
     names = list(survey.classes)
     trained = survey.class_of[split_of == SPLITS.index("train")]
     seen = [names[number] for number in np.unique(trained)]
-    if len(seen) < 2:  # noqa: PLR2004 -- two classes are the least there is to tell apart
+    if len(seen) == 1:
         raise InvalidDatasetError(
             f"The training split has the one label {seen[0]!r}: nothing to tell apart.",
             field="dataset.columns.label",

@@ -117,7 +117,7 @@ class PSTLinear(SparseLinear):
         sparsity: The share of entries the next forward prunes, in [0, 1).
     """
 
-    def __init__(  # noqa: PLR0913 -- the paper's numbers
+    def __init__(
         self,
         weight_OI: Tensor,
         bias_O: Tensor | None = None,
@@ -131,7 +131,7 @@ class PSTLinear(SparseLinear):
         pattern: NOfM | None = None,
     ) -> None:
         super().__init__(weight_OI, bias_O, parts=parts, pattern=pattern)
-        (O, I), device = weight_OI.shape, weight_OI.device  # noqa: E741 -- the paper's names
+        (O, I), device = weight_OI.shape, weight_OI.device
         dtype = torch.promote_types(weight_OI.dtype, torch.float32)
         self.U = nn.Parameter(torch.randn(O, rank, device=device, dtype=dtype))
         self.V = nn.Parameter(torch.zeros(rank, I, device=device, dtype=dtype))

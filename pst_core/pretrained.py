@@ -3,10 +3,10 @@
 Finished checkpoints are opened by loading.py.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -16,6 +16,12 @@ from pst_core.errors import UnsupportedModelError
 
 # Their positions start behind the padding token's number.
 OFFSET_POSITIONS = ("camembert", "roberta", "xlm-roberta")
+
+
+class AutoClass(Protocol):
+    """One of transformers' AutoModelFor… classes, which share no base."""
+
+    def from_pretrained(self, pretrained_model_name_or_path: Path, **options: Any) -> object: ...
 
 
 def device() -> torch.device:
@@ -72,12 +78,12 @@ def label_names(path: Path) -> tuple[str, ...]:
 
 
 def load_pretrained(
-    auto_class: Any,  # noqa: ANN401 -- transformers' classes share no type
+    auto_class: AutoClass,
     path: Path,
     *,
     seed: int,
-    may_be_new: Any = None,  # noqa: ANN401
-    **options: object,
+    may_be_new: Callable[[PreTrainedModel], Collection[str]] | None = None,
+    **options: Any,
 ) -> PreTrainedModel:
     """A pretrained model in float32, on this process's device.
 

@@ -245,11 +245,8 @@ def _one_shot(job: Job, prepared: Prepared, model: PreTrainedModel, sparse: Conv
 
 def _validator(
     prepared: Prepared, model: PreTrainedModel, sparse: Converted
-) -> Callable[[], float] | None:
-    examples = prepared.examples["validation"]
-    if not prepared.task.hyper.validations:
-        return None
-    if not examples:
+) -> Callable[[], float]:
+    if prepared.task.hyper.validations and not prepared.examples["validation"]:
         raise InvalidDatasetError(
             "There are no validation rows to score the model on while it trains.",
             field="hyperparameters.validations",

@@ -200,7 +200,6 @@ def test_a_validation_selects_each_mask_once_and_resamples_nothing(
     validate = stages._validator(prepared, model, sparse)
     selections = Selections(monkeypatch)
     monkeypatch.delattr(bootstrap, "_resamples")
-    assert validate is not None
     # Thirty rows are more than one batch.
     assert validate() == expected
     assert selections.of(sparse.layers.values()) == [1] * len(sparse.layers)
@@ -218,7 +217,6 @@ def test_of_two_models_the_one_with_fewer_errors_validates_higher(job: Job, tmp_
     prepared = prepare(job.spec, replace(job.sources, dataset=DataSource(path=data)))
     model = prepared.task.load_model(job.sources.model, (), prepared.tokenizer, seed=0)
     validate = stages._validator(prepared, model, Converted({}))
-    assert validate is not None
     bias = model.get_parameter("classifier.bias")
     scores = []
     for number in (-3.0, 3.0):
