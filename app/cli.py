@@ -62,7 +62,7 @@ def serve_command(
         host=host,
         port=port,
         devices=_resolve_devices(devices),
-        say=lambda line: print(line, flush=True),  # noqa: T201 -- the command's own output
+        say=typer.echo,
     )
 
 
@@ -142,7 +142,7 @@ def _become(*module_and_arguments: str) -> None:
     """Turn this process into another of ours; embedded servers it started stay its children."""
     with running_backends(_settings()) as settings:
         command = [sys.executable, "-P", "-m", *module_and_arguments]
-        os.execve(command[0], command, os.environ | environment(settings))  # noqa: S606 -- no shell
+        os.execve(command[0], command, os.environ | environment(settings))
 
 
 def _resolve_devices(devices: str) -> str:

@@ -50,7 +50,7 @@ def _run(parent: int, signal: str, who: str, argv: list[str]) -> None:
     # A shell ignores SIGINT for what it runs in the background, and that is inherited as well.
     for ignored in (Signals.SIGINT, Signals.SIGTERM):
         set_handler(ignored, SIG_DFL)
-    os.execv(argv[0], argv)  # noqa: S606  no shell is the point
+    os.execv(argv[0], argv)
 
 
 def _enter_user_namespace(libc: ctypes.CDLL) -> None:

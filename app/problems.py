@@ -85,8 +85,9 @@ def _answer(
     detail: str,
     *,
     headers: Mapping[str, str] | None = None,
-    **more: Any,  # noqa: ANN401 -- the remaining fields of ProblemBody, which checks them
+    **more: Any,
 ) -> JSONResponse:
+    # It checks what it is given, the rest of its fields included.
     body = ProblemBody(
         type=f"urn:pst:problem:{kind}",
         title=HTTPStatus(status).phrase,

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 
 class Writable(Protocol):
-    def write(self, data: Any, /) -> int: ...  # noqa: ANN401 -- any bytes-like object
+    def write(self, data: bytes, /) -> int: ...
 
 
 @dataclass(slots=True)

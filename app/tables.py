@@ -1,7 +1,8 @@
 """All tables in one import, for who needs the whole metadata: migrations and tests."""
 
 from app.artifacts.tables import Artifact
+from app.db import Base
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.projects.tables import ApiKey, Project
 
-__all__ = ["ApiKey", "Artifact", "Job", "JobEvent", "JobMetric", "Project"]
+__all__ = ["ApiKey", "Artifact", "Base", "Job", "JobEvent", "JobMetric", "Project"]

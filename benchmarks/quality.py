@@ -63,7 +63,7 @@ class Trial:
         return bool(self.spec.resolved_hyperparameters().distillation)
 
 
-def trial(name: str, base: Mapping[str, Any], **changes: Any) -> Trial:  # noqa: ANN401 -- a spec's fields
+def trial(name: str, base: Mapping[str, Any], **changes: Any) -> Trial:
     document = {**base, **changes}
     return Trial(
         RESULTS / f"{name}.json", CompressionSpec.model_validate_json(json.dumps(document))

@@ -3,9 +3,8 @@
 from alembic import context
 from sqlalchemy import NullPool, create_engine, text
 
-import app.tables  # noqa: F401 -- fills the metadata
-from app.db import Base
 from app.settings import Settings
+from app.tables import Base
 
 MIGRATION_LOCK = 7_205_111  # any number that no other advisory lock of this database uses
 

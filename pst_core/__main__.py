@@ -56,11 +56,15 @@ def verify(
         str | None,
         typer.Option(metavar="REF", help="Where the data is now, if not where it was."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="REF", help="Where an adapter's model is now, if not where it was."),
+    ] = None,
 ) -> None:
     """Check a checkpoint against its pst.json: files, tensors, masks, zeros and score."""
     from pst_core import terminal
 
-    terminal.verify(folder, dataset)
+    terminal.verify(folder, dataset, base)
 
 
 @cli.command()

@@ -5,22 +5,20 @@ Servers, queues and databases are not known here.
 
 import math
 import platform
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
 from pst_core.bootstrap import paired_difference
-from pst_core.export import Export, check_formats, export
 from pst_core.events import PhaseEvent, ResultEvent
+from pst_core.export import Export, check_formats, export
 from pst_core.formats.folder import weight_bytes
 from pst_core.formats.manifest import Manifest, list_files, write_manifest
 from pst_core.page.card import write_card
 from pst_core.prepare import Prepared, prepare
 from pst_core.progress import Outlook
 from pst_core.report import Outcome, Report
-from pst_core.spec import Format
 from pst_core.stages import (
     Job,
     Trained,

@@ -3,7 +3,8 @@
 Which matrices those are is architectures.py's, how they are scored criteria.py's and layers.py's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,6 +67,17 @@ class Converted:
             return
         for layer in self.layers.values():
             layer.sparsity = sparsity
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Score the model with the masks of this moment, each selected once, not at each forward.
+
+        Meanwhile all the masked weights are held at once.
+        """
+        with ExitStack() as stack:
+            for layer in self.layers.values():
+                stack.enter_context(layer.frozen())
+            yield
 
 
 def convert(model: PreTrainedModel, pruning: Pruning, hyper: Hyperparameters) -> Converted:

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pst_core.dataset_spec import Dataset, Role, Splits
 from pst_core.errors import InvalidDatasetError
 from pst_core.readers import SPLITS, SplitName, split_files
 from pst_core.references import DataSource
 from pst_core.report import DataSummary
 from pst_core.rows import DataFile, Fault, Row, Table, Target
 from pst_core.shuffle import stratified
-from pst_core.spec import Dataset, Role, Splits
 
 ROLES: tuple[Role, ...] = ("text", "pair", "prompt", "completion", "label")  # as they are hashed
 UNUSED = -1  # of a row that lies in no split; the others have the split's position in SPLITS
@@ -227,7 +227,7 @@ def _labels(survey: Survey, split_of: NDArray[np.int8]) -> tuple[str, ...]:
     names = list(survey.classes)
     trained = survey.class_of[split_of == SPLITS.index("train")]
     seen = [names[number] for number in np.unique(trained)]
-    if len(seen) < 2:  # noqa: PLR2004 -- two classes are the least there is to tell apart
+    if len(seen) == 1:
         raise InvalidDatasetError(
             f"The training split has the one label {seen[0]!r}: nothing to tell apart.",
             field="dataset.columns.label",

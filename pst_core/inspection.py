@@ -14,6 +14,8 @@ from pst_core.formats.manifest import MANIFEST, read_manifest
 from pst_core.formats.zeros import TensorCount, count_file, share
 from pst_core.report import Outcome
 
+_WITH_ALL_MATRICES = ("dense", "packed")
+
 
 class Totals(Strict):
     tensors: int
@@ -89,6 +91,8 @@ def _inspect(folder: Path) -> Inspection:
     tensors = tuple(count for path in paths for count in count_file(path, may_be_packed=is_packed))
     files = tuple(path.name for path in paths)
     manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
+    if manifest is not None and manifest.format not in _WITH_ALL_MATRICES:
+        manifest = None
     return Inspection(
         packed=is_packed,
         files=files,

@@ -42,13 +42,13 @@ Select = Callable[..., Tensor]
 
 def pst_linear(x_BI: Tensor, parameters: Parameters, numbers: Numbers, select: Select) -> Tensor:
     """Give y = x (M ⊙ W')ᵀ + b of PST (Li et al. 2022, section 3), differentiable but in W."""
-    y_BO: Tensor = _PSTFunction.apply(numbers, select, x_BI, *parameters)  # type: ignore[no-untyped-call]
+    y_BO: Tensor = _PSTFunction.apply(numbers, select, x_BI, *parameters)
     return y_BO
 
 
 def mask_straight_through(weight_OI: Tensor, score_OI: Tensor | None, mask_OI: Tensor) -> Tensor:
     """M ⊙ W, differentiable in W and, as if the mask were not there, in the score."""
-    masked_OI: Tensor = _MaskFunction.apply(weight_OI, score_OI, mask_OI)  # type: ignore[no-untyped-call]
+    masked_OI: Tensor = _MaskFunction.apply(weight_OI, score_OI, mask_OI)
     return masked_OI
 
 
@@ -64,11 +64,11 @@ class _PSTFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401 -- torch's own signature
+        ctx: Any,
         numbers: Numbers,
         select: Select,
         x_BI: Tensor,
-        *parameters: Any,  # noqa: ANN401
+        *parameters: Any,
     ) -> Tensor:
         bias_O, weight_OI, U_OR, V_RI, *scores = Parameters(*parameters)
         dtype = _product_dtype(x_BI, weight_OI)
@@ -87,13 +87,13 @@ class _PSTFunction(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own signature
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         # Should backward run under an autocast, the factors' gradients stay as precise.
         with torch.autocast(grads[0].device.type, enabled=False):
             return _gradients(ctx, grads[0].reshape(-1, grads[0].shape[-1]))
 
 
-def _gradients(ctx: Any, dy_NO: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
+def _gradients(ctx: Any, dy_NO: Tensor) -> tuple[Tensor | None, ...]:
     x_BI, bits, weight_OI, U_OR, V_RI, A_OR, B_RI = ctx.saved_tensors
     numbers: Numbers = ctx.numbers
     x_NI = x_BI.reshape(-1, x_BI.shape[-1])
@@ -172,7 +172,7 @@ class _MaskFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401 -- torch's own signature
+        ctx: Any,
         weight_OI: Tensor,
         score_OI: Tensor | None,
         mask_OI: Tensor,
@@ -183,7 +183,7 @@ class _MaskFunction(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:  # noqa: ANN401 -- torch's own signature
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         (grad_OI,) = grads
         bits, weight_OI = ctx.saved_tensors
         dscore_OI = None if weight_OI is None else grad_OI * weight_OI

@@ -6,6 +6,8 @@ masks.py's, and which layers a model gets convert.py's.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -49,6 +51,25 @@ class SparseLinear(nn.Module, ABC):
         self.bias = None if bias_O is None else nn.Parameter(bias_O.detach(), requires_grad=False)
         self.sparsity = 0.0
         self.selector = Selector(parts or (weight_OI.shape[0],), pattern)
+        self._frozen_OI: Tensor | None = None
+
+    def forward(self, x_BI: Tensor) -> Tensor:
+        if self._frozen_OI is None:
+            return self.trainable_product(x_BI)
+        return nn.functional.linear(x_BI, self._frozen_OI, self.bias)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have every forward use M ⊙ W' as it is now, computed once; nothing trains meanwhile."""
+        self._frozen_OI = self.masked_weight().to(self.weight.dtype)
+        try:
+            yield
+        finally:
+            self._frozen_OI = None
+
+    @abstractmethod
+    def trainable_product(self, x_BI: Tensor) -> Tensor:
+        """The forward, with all it takes to train, from the mask of this moment."""
 
     @abstractmethod
     def updated_weight(self) -> Tensor:
@@ -97,7 +118,7 @@ class PSTLinear(SparseLinear):
         sparsity: The share of entries the next forward prunes, in [0, 1).
     """
 
-    def __init__(  # noqa: PLR0913 -- the paper's numbers
+    def __init__(
         self,
         weight_OI: Tensor,
         bias_O: Tensor | None = None,
@@ -111,7 +132,7 @@ class PSTLinear(SparseLinear):
         pattern: NOfM | None = None,
     ) -> None:
         super().__init__(weight_OI, bias_O, parts=parts, pattern=pattern)
-        (O, I), device = weight_OI.shape, weight_OI.device  # noqa: E741 -- the paper's names
+        (O, I), device = weight_OI.shape, weight_OI.device
         dtype = torch.promote_types(weight_OI.dtype, torch.float32)
         self.U = nn.Parameter(torch.randn(O, rank, device=device, dtype=dtype))
         self.V = nn.Parameter(torch.zeros(rank, I, device=device, dtype=dtype))
@@ -125,7 +146,7 @@ class PSTLinear(SparseLinear):
     def _numbers(self) -> Numbers:
         return Numbers(self.alpha1, self.alpha2, self.beta)
 
-    def forward(self, x_BI: Tensor) -> Tensor:
+    def trainable_product(self, x_BI: Tensor) -> Tensor:
         return pst_linear(
             x_BI,
             Parameters(self.bias, self.weight, self.U, self.V, self.A, self.B, self.R, self.C),
@@ -186,7 +207,7 @@ class MaskedLinear(SparseLinear):
         else:
             self.register_buffer("S", score_OI, persistent=False)
 
-    def forward(self, x_BI: Tensor) -> Tensor:
+    def trainable_product(self, x_BI: Tensor) -> Tensor:
         masked_OI = mask_straight_through(self.weight, self.S, self.mask())
         return nn.functional.linear(x_BI, masked_OI, self.bias)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pst_core.batches import Examples
+from pst_core.bootstrap import Sample
 from pst_core.data import SplitData, load_splits
 from pst_core.errors import InvalidDatasetError
 from pst_core.pretrained import load_tokenizer
@@ -43,6 +44,11 @@ class Prepared:
         """What a model scores on a split, without dropout; it is left as it was."""
         rows = self.data.rows(split)
         return self.task.evaluate(model, self.examples[split], self.tokenizer, rows)
+
+    def sample(self, model: PreTrainedModel, split: SplitName) -> Sample:
+        """The primary metric alone, which costs no resampling."""
+        rows = self.data.rows(split)
+        return self.task.sample(model, self.examples[split], self.tokenizer, rows)
 
 
 def prepare(

@@ -3,10 +3,10 @@
 Finished checkpoints are opened by loading.py.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import transformers
@@ -18,6 +18,12 @@ from pst_core.formats.folder import read_json
 
 # Their positions start behind the padding token's number.
 OFFSET_POSITIONS = ("camembert", "roberta", "xlm-roberta")
+
+
+class AutoClass(Protocol):
+    """One of transformers' AutoModelFor… classes, which share no base."""
+
+    def from_pretrained(self, pretrained_model_name_or_path: Path, **options: Any) -> object: ...
 
 
 def device() -> torch.device:
@@ -77,13 +83,28 @@ def model_class(folder: Path) -> type[PreTrainedModel]:
     )
 
 
+def label_names(path: Path) -> tuple[str, ...]:
+    """What a model's configuration calls its classes, in order; LABEL_0 and so on without names.
+
+    Args:
+        path: The model's folder, or its GGUF file.
+
+    Raises:
+        UnsupportedModelError: It has no configuration that can be read.
+    """
+    with _as_unsupported("The model's configuration cannot be read"):
+        config = AutoConfig.from_pretrained(**_locally(path))
+        names: dict[int, str] = config.id2label or {}
+    return tuple(names[number] for number in sorted(names))
+
+
 def load_pretrained(
-    auto_class: Any,  # noqa: ANN401 -- transformers' classes share no type
+    auto_class: AutoClass,
     path: Path,
     *,
     seed: int,
-    may_be_new: Any = None,  # noqa: ANN401
-    **options: object,
+    may_be_new: Callable[[PreTrainedModel], Collection[str]] | None = None,
+    **options: Any,
 ) -> PreTrainedModel:
     """A pretrained model in float32, on this process's device.
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pst_core.dataset_spec import Role
 from pst_core.errors import InvalidDatasetError
 from pst_core.fields import is_storable
 from pst_core.readers import Record, SplitName, records
-from pst_core.spec import Role
 
 Target = Literal["class", "number", "none"]
 

@@ -1,31 +1,24 @@
 """The compression spec: the API validates it, the command line reads it, the trainer obeys it.
 
-Free of torch. What a spec *does* is decided elsewhere; here stands only what may be asked.
+Free of torch. What a spec *does* is decided elsewhere; here stands only what may be asked, and in
+dataset_spec.py what may be asked of the data.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_serializer,
-    field_validator,
-)
+from pydantic import Field, ValidationError, ValidationInfo, field_serializer, field_validator
 
+from pst_core.dataset_spec import Dataset, ReferenceText, Role
 from pst_core.fields import Fraction, Strict, Text
 from pst_core.glue import Glue, glue_task
 from pst_core.recipes import PRESETS, Hyperparameters, Preset
-from pst_core.references import parse_reference
 
 Method = Literal["pst", "magnitude", "movement", "random", "wanda", "dense", "lora"]
 Task = Literal["text-classification", "text-regression", "causal-lm", "data-to-text"]
 Metric = Literal[
     "accuracy", "f1", "matthews", "pearson", "spearman", "mse", "perplexity", "bleu"
 ]  # fmt: skip
-Role = Literal["text", "pair", "label", "prompt", "completion"]
-Format = Literal["packed", "dense"]
+Format = Literal["packed", "dense", "adapter", "compact", "onnx"]
 ValueDtype = Literal["float16", "bfloat16"]
 Scope = Literal["matrix", "global"]
 Pattern = Literal["unstructured", "2:4", "4:8"]
@@ -51,52 +44,6 @@ METRICS: dict[Task, tuple[Metric, ...]] = {
 }
 
 
-def _well_formed(text: str) -> str:
-    parse_reference(text)
-    return text
-
-
-ModelReference = Annotated[Text, AfterValidator(_well_formed)]
-
-
-class Columns(Strict):
-    """Which column plays which role; what is left out has its role's name, or GLUE's."""
-
-    text: Text | None = None
-    """The text to classify, to rate, or to learn to continue."""
-    pair: Text | None = None
-    """The second text of a pair, where the task is about two."""
-    label: Text | None = None
-    """The class, as a name or a number; for text-regression, a number."""
-    prompt: Text | None = None
-    """What is given, for data-to-text."""
-    completion: Text | None = None
-    """What is to be written; several rows with one prompt give it several references."""
-
-
-SplitSize = (
-    Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
-    | Annotated[float, Field(gt=0, lt=1, strict=True)]
-)
-
-
-class Splits(Strict):
-    """How many rows go where: a share of all (0.1) or a number (500), stratified by label."""
-
-    train: SplitSize = 0.8
-    validation: SplitSize = 0.1
-    test: SplitSize = 0.1
-
-
-class Dataset(Strict):
-    ref: ModelReference
-    """`pkg:NAME[/PART]`, or `file:PATH` of a CSV, TSV, JSON lines, Parquet or text file, or of a
-    folder of train.*, test.* and perhaps validation.*."""
-    columns: Columns = Columns()
-    splits: Splits | None = None
-    """Carved from the data by the job's seed; a folder brings its own. Default 80/10/10."""
-
-
 class Limits(Strict):
     wall_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] | None = None
     """The job fails with `timeout` once an attempt has run this long."""
@@ -105,7 +52,7 @@ class Limits(Strict):
 class CompressionSpec(Strict):
     """What to compress, on which data, how far and how."""
 
-    model: ModelReference
+    model: ReferenceText
     """`pkg:NAME`, or `file:PATH` of a folder with safetensors or of a GGUF file."""
     dataset: Dataset
     task: Task = Field(default=None, validate_default=True)
@@ -261,11 +208,32 @@ class CompressionSpec(Strict):
         method = info.data.get("method")
         if value == ():
             return ("dense",) if method in UNPRUNED else ("packed",)
-        if isinstance(value, list | tuple):
-            if len({str(item) for item in value}) < len(value):
-                raise ValueError("names a format twice")
-            if method in UNPRUNED and "packed" in value:
-                raise ValueError(f"the method `{method}` has no zeros to pack: ask for `dense`")
+        if isinstance(value, list | tuple) and len({str(item) for item in value}) < len(value):
+            raise ValueError("names a format twice")
+        return value
+
+    @field_validator("formats")
+    @classmethod
+    def _formats_can_be_made(
+        cls, value: tuple[Format, ...], info: ValidationInfo
+    ) -> tuple[Format, ...]:
+        method, task = info.data.get("method"), info.data.get("task")
+        if method in UNPRUNED and (zeros := {"packed", "compact"} & {*value}):
+            raise ValueError(
+                f"the method `{method}` has no zeros for `{min(zeros)}`: ask for `dense`"
+            )
+        if "adapter" in value and method not in {None, "pst"}:
+            raise ValueError(
+                f"an adapter holds what the method `pst` trains; `{method}` has none: ask for "
+                "`packed` or `dense`"
+            )
+        if "onnx" in value and task == "data-to-text":
+            raise ValueError("data-to-text is judged by what it writes, which `onnx` cannot do")
+        if not {"packed", "dense", "adapter"} & {*value}:
+            raise ValueError(
+                f"not every model can be written as {' or '.join(value)}: ask for `dense` or "
+                "`packed` beside it"
+            )
         return value
 
     @field_validator("value_dtype")

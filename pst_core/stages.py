@@ -100,16 +100,12 @@ def run_stage(
         PstError: The subclass says what was wrong.
         StopRequestedError: The job said so.
     """
-    task = prepared.task
-    # The same seed gives every stage and attempt the same head.
-    model = task.load_model(
-        job.sources.model, prepared.data.labels, prepared.tokenizer, seed=job.spec.seed
-    )
+    model = _load(job, prepared)
     forget_peak(model.device)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     sparse = Converted({})
     if method not in UNPRUNED:
-        sparse = convert(model, _pruning(job.spec), task.hyper)
+        sparse = convert(model, _pruning(job.spec), prepared.task.hyper)
     groups = _groups(job.spec, model, sparse, method, prepared)
     trainable = sum(p.numel() for group in groups for p in group.parameters)
     curve = Curve(job.emit, outlook, sparse.layers)
@@ -149,9 +145,14 @@ def check_convertible(job: Job, prepared: Prepared) -> None:
     """
     if job.spec.method in UNPRUNED:
         return
-    labels, seed = prepared.data.labels, job.spec.seed
-    model = prepared.task.load_model(job.sources.model, labels, prepared.tokenizer, seed=seed)
-    convert(model, _pruning(job.spec), prepared.task.hyper)
+    convert(_load(job, prepared), _pruning(job.spec), prepared.task.hyper)
+
+
+def _load(job: Job, prepared: Prepared) -> PreTrainedModel:
+    # The same seed gives every stage and attempt the same head.
+    return prepared.task.load_model(
+        job.sources.model, prepared.data.labels, prepared.tokenizer, seed=job.spec.seed
+    )
 
 
 def _pruning(spec: CompressionSpec) -> Pruning:
@@ -216,7 +217,7 @@ def _run(
         target_sparsity=(job.spec.sparsity or 0.0) if sparse.layers else 0.0,
         hyper=hyper,
         teacher_logits=None if teacher is None else teacher.to(model.device),
-        validate=_validator(prepared, model),
+        validate=_validator(prepared, model, sparse),
         report=curve.report,
         should_stop=job.should_stop,
     )
@@ -247,11 +248,10 @@ def _one_shot(job: Job, prepared: Prepared, model: PreTrainedModel, sparse: Conv
     )
 
 
-def _validator(prepared: Prepared, model: PreTrainedModel) -> Callable[[], float] | None:
-    examples = prepared.examples["validation"]
-    if not prepared.task.hyper.validations:
-        return None
-    if not examples:
+def _validator(
+    prepared: Prepared, model: PreTrainedModel, sparse: Converted
+) -> Callable[[], float]:
+    if prepared.task.hyper.validations and not prepared.examples["validation"]:
         raise InvalidDatasetError(
             "There are no validation rows to score the model on while it trains.",
             field="hyperparameters.validations",
@@ -260,7 +260,8 @@ def _validator(prepared: Prepared, model: PreTrainedModel) -> Callable[[], float
     sign = -1 if prepared.task.metrics[0] in LOWER_IS_BETTER else 1
 
     def score() -> float:
-        return sign * prepared.score(model, "validation").scores.value
+        with sparse.frozen():
+            return sign * prepared.sample(model, "validation").value()
 
     return score
 

@@ -12,6 +12,7 @@ import pst_core.compress
 from pst_core import adapters, evaluation
 from pst_core.evaluation import recorded_spec
 from pst_core.events import Event, PhaseEvent, ProgressEvent
+from pst_core.formats.adapter import is_adapter
 from pst_core.prepare import Sources
 from pst_core.references import locate_dataset, locate_model
 from pst_core.report import Estimate, Evaluation, Report, Scores
@@ -52,14 +53,19 @@ def attest(spec: CompressionSpec, out: Path) -> None:
     Console(stderr=True).print("verified: files, masks, zeros, packed ≡ dense, score")
 
 
-def verify(folder: Path, dataset: str | None) -> None:
+def verify(folder: Path, dataset: str | None, base: str | None) -> None:
     """Verify a finished checkpoint on the test split it was made with."""
     _be_quiet()
-    reference = dataset or recorded_spec(folder).dataset.ref
-    found = verify_checkpoint(folder, locate_dataset(reference, roots=ROOTS))
+    spec = recorded_spec(folder)
+    model = folder
+    if is_adapter(folder):
+        model = locate_model(base or spec.model, roots=ROOTS)
+    data = locate_dataset(dataset or spec.dataset.ref, roots=ROOTS)
+    found = verify_checkpoint(folder, Sources(model=model, dataset=data))
+    zeros = "" if found.zeros is None else f"{found.zeros:,} zeros in pruned matrices, "
     Console().print(
-        f"verified: files, {len(found.tensors)} tensors, {found.zeros:,} zeros in pruned matrices, "
-        f"{found.test.primary} {_estimate(found.test.estimate)} on {found.test.rows} rows"
+        f"verified: files, {len(found.tensors)} tensors, {zeros}{found.test.primary} "
+        f"{_estimate(found.test.estimate)} on {found.test.rows} rows"
     )
 
 

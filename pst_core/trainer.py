@@ -62,7 +62,7 @@ class Run:
         target_sparsity: Where the schedule ends.
         hyper: The rest of the recipe.
         teacher_logits: Of every example, on the model's device; None where nothing is distilled.
-        validate: Scores the model as it is, higher is better; None where there is no such split.
+        validate: Scores the model as it is, higher is better; called for the recipe's validations.
         report: Told of some steps, the last one included.
         should_stop: Asked before each step.
     """
@@ -76,7 +76,7 @@ class Run:
     target_sparsity: float
     hyper: Hyperparameters
     teacher_logits: Tensor | None = None
-    validate: Callable[[], float] | None = None
+    validate: Callable[[], float]
     report: Callable[[StepReport], None]
     should_stop: Callable[[], bool]
 
@@ -243,8 +243,6 @@ class _Best:
     def _validation_steps(self) -> frozenset[int]:
         """Evenly spaced over the steps at the target sparsity, the last one included."""
         run, wanted = self._run, self._run.hyper.validations
-        if run.validate is None or not wanted:
-            return frozenset()
         held = run.hyper.final_hold if run.target_sparsity else 1.0
         span = max(1, int(held * run.total_steps))
         return frozenset(run.total_steps - span * index // wanted for index in range(wanted))
@@ -254,7 +252,6 @@ class _Best:
 
     def try_again(self, step: int, health: _Health) -> bool:
         """Score the model; false where too many validations in a row were no better."""
-        assert self._run.validate is not None  # noqa: S101 -- is_due is false without it
         health.checked_loss()
         self._run.sparse.set_sparsity(self._run.sparsity(step))
         score = self._run.validate()

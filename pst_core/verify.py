@@ -5,11 +5,16 @@ Nothing here trusts the trainer's memory: files, masks, zeros and accuracy are r
 
 import hashlib
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedModel
 
+from pst_core.adapters import rebuild
+from pst_core.answers import compare_answers
+from pst_core.batches import Collator
 from pst_core.errors import CheckpointCorruptError, SparsityMissedError
 from pst_core.formats.folder import weight_files
 from pst_core.formats.manifest import (
@@ -21,21 +26,24 @@ from pst_core.formats.manifest import (
     write_manifest,
 )
 from pst_core.formats.mask_coding import Mask
+from pst_core.formats.onnx import is_onnx, load_onnx
 from pst_core.formats.packed import read_masks
 from pst_core.formats.rounding import NAMES, round_to
 from pst_core.formats.tensor_file import FLOATS, opened
 from pst_core.formats.zeros import count_file
 from pst_core.loading import load, verify_files
 from pst_core.masks import prune_count
-from pst_core.prepare import Sources, prepare
+from pst_core.prepare import Prepared, Sources, prepare
 from pst_core.pretrained import to_device
 from pst_core.references import DataSource
 from pst_core.report import Outcome, PrunedMatrix, Scores
-from pst_core.spec import UNPRUNED, CompressionSpec, ValueDtype
+from pst_core.spec import UNPRUNED, CompressionSpec, Format, ValueDtype
 
 Records = Mapping[str, TensorRecord]
 # Dtype, shape and SHA-256 of a tensor.
 Identity = tuple[str, tuple[int, ...], str]
+# Rows of the test split on which formats with other tensors are compared.
+_COMPARED = 32
 
 
 def verify_export(out_dir: Path, spec: CompressionSpec, sources: Sources) -> None:
@@ -51,24 +59,29 @@ def verify_export(out_dir: Path, spec: CompressionSpec, sources: Sources) -> Non
             has fewer.
         CheckpointCorruptError: Anything else is not what the manifest says.
     """
-    dataset = sources.dataset
-    for name in ("dense",) if spec.method in UNPRUNED else ("dense", "packed"):
+    refused = _read_manifest(out_dir / "dense").outcome.refused
+    always: set[Format] = {"dense"} if spec.method in UNPRUNED else {"dense", "packed"}
+    for name in sorted((always | {*spec.formats}) - refused.keys()):
         folder = out_dir / name
         manifest = _read_manifest(folder)
         if manifest.outcome.spec != spec or manifest.format != name:
             raise CheckpointCorruptError(f"{folder} was made from another spec or format.")
-        found = _examine(folder, manifest, dataset)
-        value_dtype = spec.value_dtype if name == "packed" else None
-        _require_equal(folder, _identities(found.tensors), _rounded(out_dir / "dense", value_dtype))
+        found = _examine(folder, manifest, sources)
+        if found.equals_dense:
+            value_dtype = spec.value_dtype if name == "packed" else None
+            expected = _rounded(out_dir / "dense", value_dtype)
+            _require_equal(folder, _identities(found.tensors), expected)
+        else:
+            _compare(folder, out_dir / "dense", manifest, sources.dataset)
         write_manifest(folder, manifest.model_copy(update={"attestation": found}))
 
 
-def verify_checkpoint(folder: Path, dataset: DataSource) -> Attestation:
+def verify_checkpoint(folder: Path, sources: Sources) -> Attestation:
     """Check a finished checkpoint, wherever it came from, against all that its ``pst.json`` says.
 
     Args:
         folder: A checkpoint of any format.
-        dataset: To evaluate on again.
+        sources: Of the data to evaluate on again, and of the model that an adapter needs.
 
     Returns:
         What was found.
@@ -83,7 +96,7 @@ def verify_checkpoint(folder: Path, dataset: DataSource) -> Attestation:
         raise CheckpointCorruptError(
             f"{folder} was never verified after it was written.", remedy="Make it again."
         )
-    found = _examine(folder, manifest, dataset)
+    found = _examine(folder, manifest, sources)
     _require_equal(folder, _identities(found.tensors), _identities(manifest.attestation.tensors))
     return found
 
@@ -99,27 +112,55 @@ def _read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _examine(folder: Path, manifest: Manifest, dataset: DataSource) -> Attestation:
-    packed, outcome = manifest.format == "packed", manifest.outcome
-    if packed:
-        _check_masks(folder, outcome)
+def _examine(folder: Path, manifest: Manifest, sources: Sources) -> Attestation:
+    outcome, dataset = manifest.outcome, sources.dataset
+    match manifest.format:
+        case "adapter":
+            with tempfile.TemporaryDirectory() as scratch:
+                dense = Path(scratch) / "dense"
+                rebuild(folder, sources.model, dense)
+                return _attest(_records(dense), outcome, _evaluate(dense, outcome, dataset))
+        case "compact":
+            test = _evaluate(folder, outcome, dataset)
+            return Attestation(tensors=_records(folder), zeros=None, equals_dense=False, test=test)
+        case "onnx":
+            test = _evaluate(folder, outcome, dataset)
+            return Attestation(tensors={}, zeros=None, equals_dense=False, test=test)
+        case "packed":
+            _check_masks(folder, outcome)
+    return _attest(
+        _records(folder, is_packed=manifest.format == "packed"),
+        outcome,
+        _evaluate(folder, outcome, dataset),
+    )
+
+
+def _attest(records: Records, outcome: Outcome, test: Scores) -> Attestation:
+    zeros = _sum_zeros(records, outcome)
+    return Attestation(tensors=dict(records), zeros=zeros, equals_dense=True, test=test)
+
+
+def _records(folder: Path, *, is_packed: bool = False) -> dict[str, TensorRecord]:
     counts = (
         count
         for path in weight_files(folder)
-        for count in count_file(path, may_be_packed=packed, hashed=True)
+        for count in count_file(path, may_be_packed=is_packed, hashed=True)
     )
-    records = {
+    return {
         count.name: TensorRecord(
             dtype=count.dtype, shape=count.shape, zeros=count.zeros, sha256=count.sha256 or ""
         )
         for count in counts
     }
-    return Attestation(
-        tensors=records,
-        zeros=_sum_zeros(records, outcome),
-        equals_dense=True,
-        test=_evaluate(folder, outcome, dataset),
-    )
+
+
+def _compare(folder: Path, dense: Path, manifest: Manifest, dataset: DataSource) -> None:
+    """Hold a format that has other tensors to the dense model's answers on the first test rows."""
+    prepared = _prepare(folder, manifest.outcome, dataset)
+    examples, model = prepared.examples["test"], load(dense)[0].float()
+    rows = range(min(len(examples), _COMPARED))
+    batch = Collator.of(prepared.tokenizer, model.config)(examples, rows)
+    compare_answers(folder, _load(folder).float(), model, [batch])
 
 
 def _check_masks(folder: Path, outcome: Outcome) -> None:
@@ -201,12 +242,19 @@ def _rounded(dense: Path, value_dtype: ValueDtype | None) -> dict[str, Identity]
     return found
 
 
-def _evaluate(folder: Path, outcome: Outcome, dataset: DataSource) -> Scores:
-    model, _ = load(folder)
+def _prepare(folder: Path, outcome: Outcome, dataset: DataSource) -> Prepared:
     # With the tokenizer that was exported, not the base model's.
     exported = Sources(model=folder, dataset=dataset)
-    prepared = prepare(outcome.spec, exported, splits=("test",))
-    found = prepared.score(to_device(model), "test").scores
+    return prepare(outcome.spec, exported, splits=("test",))
+
+
+def _load(folder: Path) -> PreTrainedModel:
+    return load_onnx(folder) if is_onnx(folder) else to_device(load(folder)[0])
+
+
+def _evaluate(folder: Path, outcome: Outcome, dataset: DataSource) -> Scores:
+    prepared = _prepare(folder, outcome, dataset)
+    found = prepared.score(_load(folder), "test").scores
     told = outcome.evaluation.test
     if found.rows != told.rows or not _is_close(found, told):
         raise CheckpointCorruptError(

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import Connection, Engine, delete
 from sqlalchemy.orm import Session, sessionmaker
 
-import app.tables  # noqa: F401 -- fills the metadata
-from app.db import Base, sync_engine, upgrade
+from app.db import sync_engine, upgrade
 from app.embedded import start_postgres, start_valkey
 from app.projects.service import NewKey, create_key
 from app.settings import Settings
+from app.tables import Base
 
 
 @pytest.fixture(scope="session")

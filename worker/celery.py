@@ -56,13 +56,13 @@ celery_app.conf.update(
 )
 
 
-@celery_app.task(name=RUN_NEXT)  # type: ignore[untyped-decorator]
+@celery_app.task(name=RUN_NEXT)
 def run_next() -> None:
     if roles.launcher is not None:
         roles.launcher.run_next()
 
 
-@celery_app.task(name=SWEEP)  # type: ignore[untyped-decorator]
+@celery_app.task(name=SWEEP)
 def sweep() -> None:
     if roles.sweeper is not None:
         roles.sweeper.sweep()

@@ -51,7 +51,7 @@ def write_archive(
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
-            for name in sorted(os.listdir(directory)):  # noqa: PTH208 -- by descriptor
+            for name in _names(directory):
                 with _open_regular(name, directory) as file:
                     reader = HashingReader(file, on_read)
                     entry = tarfile.TarInfo(f"{root}/{name}")  # mode 0644, no times, no owner
@@ -63,6 +63,12 @@ def write_archive(
     finally:
         os.close(directory)
     return files
+
+
+def _names(directory: int) -> list[str]:
+    # By descriptor: the folder that was opened, whatever stands at its path by now.
+    with os.scandir(directory) as entries:
+        return sorted(entry.name for entry in entries)
 
 
 def _open_regular(name: str, directory: int) -> IO[bytes]:

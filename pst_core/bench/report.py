@@ -9,11 +9,13 @@ import torch
 from rich.table import Table
 
 from pst_core.bench.memory import Peak, median_above
+from pst_core.bench.padding import BATCH_SIZE, Batching, Epoch
 from pst_core.bench.shapes import CLOCKS, Contender, Workload
 from pst_core.bench.step import Timing
 
 Timings = Mapping[Contender, Timing]
 Peaks = Mapping[Contender, Sequence[Peak]]
+Epochs = Mapping[Batching, Epoch]
 
 # Instructions without which matrix products run several times slower.
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -63,11 +65,31 @@ def memory(workload: Workload, peaks: Peaks) -> dict[str, object]:
     return asdict(workload) | {"length": workload.length, "methods": methods}
 
 
+def padding(workload: Workload, epochs: Epochs) -> dict[str, object]:
+    dynamic = epochs["dynamic"]
+    batchings = {
+        name: {
+            "batches": len(epoch.sizes),
+            "tokens": epoch.tokens,
+            "tokens_ratio": epoch.tokens / dynamic.tokens,
+            "sampled_tokens": epoch.sampled,
+            **asdict(epoch.timing),
+            "wall_ratio": epoch.seconds("wall") / dynamic.seconds("wall"),
+            "cpu_ratio": epoch.seconds("cpu") / dynamic.seconds("cpu"),
+        }
+        for name, epoch in epochs.items()
+    }
+    document = asdict(workload) | {"batch_size": BATCH_SIZE, "batchings": batchings}
+    # Of the warm-up's batches: those of an epoch have as many as they have.
+    del document["tokens"]
+    return document
+
+
 def step_table(workload: Workload, timings: Timings) -> Table:
     on_gpu = any(timing.peak_bytes for timing in timings.values())
     table = _table(workload, "wall s", "ratio", "cpu s", "ratio", *["peak MiB"] * on_gpu)
     for name, timing in timings.items():
-        cells: list[str] = [name]
+        cells = [str(name)]
         for clock in CLOCKS:
             ratio = timing.ratio_to(timings["dense"], clock)
             cells += [f"{timing.median(clock):.3f}", f"{ratio:.2f}"]
@@ -87,9 +109,26 @@ def memory_table(workload: Workload, peaks: Peaks) -> Table:
     return table
 
 
+def padding_table(workload: Workload, epochs: Epochs) -> Table:
+    dynamic = epochs["dynamic"]
+    title = f"{workload.model}, an epoch of {len(dynamic.sizes):,} PST steps"
+    table = _titled(title, "batches", "tokens", "ratio", "wall s", "ratio", "cpu s", "ratio")
+    for name, epoch in epochs.items():
+        cells = [str(name), f"{epoch.tokens:,}", f"{epoch.tokens / dynamic.tokens:.2f}"]
+        for clock in CLOCKS:
+            seconds = epoch.seconds(clock)
+            cells += [f"{seconds:.0f}", f"{seconds / dynamic.seconds(clock):.2f}"]
+        table.add_row(*cells)
+    return table
+
+
 def _table(workload: Workload, *columns: str) -> Table:
     batch = f"{workload.tokens // workload.length} × {workload.length} tokens"
-    table = Table("method", title=f"{workload.model}, {batch}")
+    return _titled(f"{workload.model}, {batch}", "method", *columns)
+
+
+def _titled(title: str, first: str, *columns: str) -> Table:
+    table = Table(first, title=title)
     for column in columns:
         table.add_column(column, justify="right")
     return table

@@ -43,7 +43,7 @@ class Timing:
 def measure(workload: Workload, contenders: Sequence[Contender]) -> dict[Contender, Timing]:
     """Time whole steps: gradients to none, forward, backward, clipping, optimizer."""
     torch.set_num_threads(1)
-    lanes = {name: _Lane(name, workload) for name in contenders}
+    lanes = {name: Lane(name, workload) for name in contenders}
     for _ in range(workload.rounds):
         batch = random_batch(workload)
         for lane in lanes.values():
@@ -51,8 +51,8 @@ def measure(workload: Workload, contenders: Sequence[Contender]) -> dict[Contend
     return {name: lane.timing for name, lane in lanes.items()}
 
 
-class _Lane:
-    """One method's model, warmed up, and its timing."""
+class Lane:
+    """One method's model, warmed up, and the timing of what it runs."""
 
     def __init__(self, contender: Contender, workload: Workload) -> None:
         self.timing = Timing()

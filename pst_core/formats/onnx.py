@@ -5,19 +5,18 @@ Needs the packages of the extra `onnx`; without them nothing here is called.
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils.generic import ModelOutput
 
-from pst_core.batches import Batch, Collator
+from pst_core.batches import Collator
 from pst_core.errors import CheckpointCorruptError, NotInstalledError, UnsupportedModelError
 from pst_core.formats.folder import copy_others, staged
 from pst_core.loading import load
@@ -25,12 +24,8 @@ from pst_core.loading import load
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-Logits: TypeAlias = NDArray[np.float32]
-
 FILE = "model.onnx"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-# Of the largest logit, a share: kernels sum in another order, and deep models carry that on.
-TOLERANCE = 1e-3
 
 
 def write_onnx(dense_dir: Path, out_dir: Path) -> None:
@@ -138,45 +133,34 @@ def open_session(onnx_dir: Path) -> "InferenceSession":
         raise CheckpointCorruptError(f"{path} cannot be read: {error}") from error
 
 
-def run(session: "InferenceSession", batch: Batch) -> Logits:
-    """The logits of a batch on the CPU: B×C, or B×T×V of a language model."""
-    inputs: dict[str, Any] = {name: each.numpy() for name, each in batch.inputs().items()}
-    logits: Logits = session.run(["logits"], inputs)[0]
-    return logits
-
-
-@torch.inference_mode()
-def check_onnx(onnx_dir: Path, model: PreTrainedModel, batches: Iterable[Batch]) -> float:
-    """Compare what a folder answers with what the model does that it was made from.
+class OnnxModel(PreTrainedModel):
+    """An ONNX checkpoint, called as the model that it was made from; it gives logits alone.
 
     Args:
-        onnx_dir: What `write_onnx` wrote.
-        model: In float32, on any device; it is left in evaluation mode.
-        batches: On the CPU; best of several lengths, with padding.
-
-    Returns:
-        The largest difference of two logits, as a share of the largest logit. Those of padding are
-        left out.
-
-    Raises:
-        CheckpointCorruptError: It is over TOLERANCE.
+        config: Of that model.
+        session: Its runtime.
     """
-    session = open_session(onnx_dir)
-    model.eval()
-    differences, sizes = [], []
-    for batch in batches:
-        expected: Tensor = model(**batch.to(model.device).inputs()).logits.cpu()
-        found = torch.from_numpy(run(session, batch))
-        if expected.shape[:-1] == batch.input_ids.shape:  # a language model's, of each token
-            is_token = batch.attention_mask.bool()
-            expected, found = expected[is_token], found[is_token]
-        differences.append((found - expected).abs().max())
-        sizes.append(expected.abs().max())
-    difference, largest = (float(torch.stack(each).max()) for each in (differences, sizes))
-    # Written so that NaN is not let through.
-    if not difference <= TOLERANCE * largest:
-        raise CheckpointCorruptError(
-            f"{onnx_dir / FILE} answers otherwise than the model it was made from: of logits up to "
-            f"{largest:.3g} some differ by {difference:.2g}."
-        )
-    return difference / largest if largest else 0.0
+
+    def __init__(self, config: PreTrainedConfig, session: "InferenceSession") -> None:
+        super().__init__(config)
+        self._session = session
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def forward(self, **inputs: Tensor) -> ModelOutput:
+        """The logits of a batch on the CPU: B×C, or B×T×V of a language model."""
+        feed = {name: tensor.numpy() for name, tensor in inputs.items()}
+        return ModelOutput(logits=torch.from_numpy(self._session.run(["logits"], feed)[0]))
+
+
+def is_onnx(folder: Path) -> bool:
+    return (folder / FILE).is_file()
+
+
+def load_onnx(folder: Path) -> OnnxModel:
+    """Open what `write_onnx` wrote; errors as `open_session`."""
+    session = open_session(folder)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return OnnxModel(config, session)

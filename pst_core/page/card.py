@@ -42,6 +42,35 @@ model, tokenizer = pst_core.load(folder)  # checks every file's hash first
 
 After `import pst_core` also `{auto}.from_pretrained(folder)`. For clients without pst-service \
 `python -m pst_core unpack FOLDER OUT` writes a plain folder, equal bit for bit.""",
+    "adapter": """This is what training changed, to be put onto the base model, which is checked by \
+its hash:
+
+```python
+from pst_core.adapters import load_adapter
+
+model, tokenizer = load_adapter(folder, base)  # base: the folder of the base model
+```
+
+`python -m pst_core rebuild FOLDER BASE OUT` writes the whole model as a plain folder.""",
+    "compact": """A smaller dense model: heads and neurons that were wholly pruned are gone. Any \
+Hugging Face client loads it, and every runtime is faster by what is gone:
+
+```python
+from transformers import {auto}, AutoTokenizer
+
+model = {auto}.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+```""",
+    "onnx": """`model.onnx` gives `logits` in ONNX Runtime:
+
+```python
+import onnxruntime
+from transformers import AutoTokenizer
+
+session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
+tokenizer = AutoTokenizer.from_pretrained(folder)
+logits = session.run(["logits"], dict(tokenizer(texts, padding=True, return_tensors="np")))
+```""",
 }
 
 

@@ -87,6 +87,16 @@ class Task(ABC):
             rows: What the examples were encoded from, for tasks that are judged by their text.
         """
 
+    @abstractmethod
+    def sample(
+        self,
+        model: PreTrainedModel,
+        examples: Examples,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: Iterable[Row] = (),
+    ) -> Sample:
+        """The primary metric of that, and no more than is needed for it."""
+
     def distance(self, logits: Tensor, teacher: Tensor) -> Tensor | None:
         """The distillation loss to a teacher's logits; None where the task has none."""
         del logits, teacher

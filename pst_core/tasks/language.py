@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from pst_core.batches import Batch, Collator, Example, Examples, evaluation_batches
+from pst_core.bootstrap import Sample
 from pst_core.errors import UnsupportedModelError
 from pst_core.metrics import METRICS, perplexity_scores
 from pst_core.pretrained import load_pretrained
@@ -85,6 +86,16 @@ class CausalLM(Task):
         nll, tokens = self._likelihoods(model, examples, tokenizer)
         return Scored(perplexity_scores(nll, tokens), METRICS["perplexity"].sample(nll, tokens))
 
+    def sample(
+        self,
+        model: PreTrainedModel,
+        examples: Examples,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: Iterable[Row] = (),
+    ) -> Sample:
+        del rows
+        return METRICS["perplexity"].sample(*self._likelihoods(model, examples, tokenizer))
+
     @torch.inference_mode()
     def _likelihoods(
         self, model: PreTrainedModel, examples: Examples, tokenizer: PreTrainedTokenizerBase
@@ -131,14 +142,25 @@ class DataToText(CausalLM):
         likelihood = perplexity_scores(nll, tokens)
         if self.metrics[0] == "perplexity":
             return Scored(likelihood, METRICS["perplexity"].sample(nll, tokens))
-        references: dict[str, list[str]] = defaultdict(list)
-        for row in rows:
-            references[row.cells["prompt"]].append(row.cells["completion"].strip())
+        references = _by_prompt(rows)
         written = self.write(model, list(references), tokenizer)
         text = text_scores(written, list(references.values()))
         both = text.metrics | likelihood.metrics
         scores = Scores(primary="bleu", metrics=both, rows=len(written), constant=None)
         return Scored(scores, bleu(written, list(references.values())))
+
+    def sample(
+        self,
+        model: PreTrainedModel,
+        examples: Examples,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: Iterable[Row] = (),
+    ) -> Sample:
+        if self.metrics[0] == "perplexity":
+            return super().sample(model, examples, tokenizer)
+        references = _by_prompt(rows)
+        written = self.write(model, list(references), tokenizer)
+        return bleu(written, list(references.values()))
 
     @torch.inference_mode()
     def write(
@@ -172,6 +194,14 @@ class DataToText(CausalLM):
         model.generation_config = settings
         model.train(was_training)
         return written
+
+
+def _by_prompt(rows: Iterable[Row]) -> dict[str, list[str]]:
+    """The completions of each prompt: rows that share one are its references."""
+    references: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        references[row.cells["prompt"]].append(row.cells["completion"].strip())
+    return references
 
 
 def _padded_left(sequences: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """One answer a text, or a pair of texts: a class or a number, from a head on an encoder."""
 
+import re
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,13 +18,15 @@ from transformers import (
 )
 
 from pst_core.batches import Batch, Collator, Example, Examples, evaluation_batches
+from pst_core.bootstrap import Sample
 from pst_core.convert import head_parameters
 from pst_core.metrics import METRICS, scores
-from pst_core.pretrained import load_pretrained
+from pst_core.pretrained import label_names, load_pretrained
 from pst_core.rows import Row, Target
 from pst_core.tasks.base import Scored, Task
 
 ROWS_AT_ONCE = 1000  # enough for a fast tokenizer's threads, and few enough to stay small
+NUMBER = re.compile(r"(LABEL_)?-?\d+")  # no name, but a place in the order
 
 
 class _OneAnswer(Task):
@@ -85,7 +88,6 @@ class _OneAnswer(Task):
         logits_BC: Tensor = model(**batch.inputs()).logits
         return logits_BC.float()
 
-    @torch.inference_mode()
     def evaluate(
         self,
         model: PreTrainedModel,
@@ -94,14 +96,31 @@ class _OneAnswer(Task):
         rows: Iterable[Row] = (),
     ) -> Scored:
         del rows
+        answers = self._all_answers(model, examples, tokenizer)
+        return Scored(
+            scores(self.metrics, answers, examples.targets),
+            METRICS[self.metrics[0]].sample(answers, examples.targets),
+        )
+
+    def sample(
+        self,
+        model: PreTrainedModel,
+        examples: Examples,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: Iterable[Row] = (),
+    ) -> Sample:
+        del rows
+        answers = self._all_answers(model, examples, tokenizer)
+        return METRICS[self.metrics[0]].sample(answers, examples.targets)
+
+    @torch.inference_mode()
+    def _all_answers(
+        self, model: PreTrainedModel, examples: Examples, tokenizer: PreTrainedTokenizerBase
+    ) -> NDArray[np.float64]:
         answers = np.zeros(len(examples))
         for numbers, logits_BC in self.all_logits(model, examples, tokenizer):
             answers[numbers] = self._answers(logits_BC).double().cpu().numpy()
-        primary = METRICS[self.metrics[0]]
-        return Scored(
-            scores(self.metrics, answers, examples.targets),
-            primary.sample(answers, examples.targets),
-        )
+        return answers
 
     def teacher_logits(
         self, model: PreTrainedModel, examples: Examples, tokenizer: PreTrainedTokenizerBase
@@ -130,6 +149,21 @@ class Classification(_OneAnswer):
 
     target: ClassVar[Target] = "class"
 
+    def load_model(
+        self,
+        path: Path,
+        labels: tuple[str, ...],
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        seed: int,
+    ) -> PreTrainedModel:
+        model = super().load_model(path, labels, tokenizer, seed=seed)
+        names = label_names(path)
+        # A head of another size does not fit, and starts at random already.
+        if len(names) == len(labels):
+            _match_outputs(model, names, labels)
+        return model
+
     def _head(self, labels: tuple[str, ...]) -> dict[str, Any]:
         return {
             "num_labels": len(labels),
@@ -156,6 +190,44 @@ class Classification(_OneAnswer):
             reduction="batchmean",
         )
         return divergence * temperature**2
+
+
+@torch.no_grad()
+def _match_outputs(model: PreTrainedModel, names: Sequence[str], labels: Sequence[str]) -> None:
+    """Give each label the output that the checkpoint has for it.
+
+    Outputs of the same names, upper or lower case, are put into the labels' order. Where one side
+    has numbers for names (LABEL_0, 0), the orders are taken to be the same. Other names are
+    another task: the outputs start at random, as where there are more or fewer of them.
+
+    Args:
+        model: With a head of as many outputs.
+        names: The checkpoint's of its outputs.
+        labels: Those that the outputs shall have.
+    """
+    output = _output_layer(model, len(labels))
+    there, wanted = ([name.casefold() for name in each] for each in (names, labels))
+    if sorted(there) == sorted(wanted):
+        rows = [there.index(label) for label in wanted]
+        for parameter in output.parameters():
+            parameter.copy_(parameter[rows])
+    elif not any(all(NUMBER.fullmatch(name) for name in each) for each in (names, labels)):
+        nn.init.normal_(output.weight, std=getattr(model.config, "initializer_range", 0.02))
+        if output.bias is not None:
+            nn.init.zeros_(output.bias)
+
+
+def _output_layer(model: PreTrainedModel, outputs: int) -> nn.Linear:
+    head = {id(parameter) for parameter in head_parameters(model).values()}
+    # The last, since a layer before it may happen to be of this size too.
+    *_, layer = (
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear)
+        and module.out_features == outputs
+        and id(module.weight) in head
+    )
+    return layer
 
 
 class Regression(_OneAnswer):

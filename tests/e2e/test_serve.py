@@ -25,12 +25,8 @@ def pst(*arguments: str, data: Path, cwd: Path | None = None) -> "subprocess.Com
     )
 
 
-def served_data(service: Service) -> Path:
-    return Path(service.process.args[-1])  # type: ignore[index, arg-type]
-
-
 def test_a_second_serve_on_the_same_folder_says_so(service: Service) -> None:
-    second = pst("serve", "--port", "0", data=served_data(service))
+    second = pst("serve", "--port", "0", data=service.data)
 
     assert second.returncode == 1
     assert "another `pst serve` uses" in second.stderr
@@ -47,7 +43,7 @@ def test_a_taken_port_is_named(service: Service, tmp_path: Path) -> None:
 
 
 def test_a_key_made_beside_a_running_service_is_let_in(service: Service) -> None:
-    made = pst("keys", "create", "--name", "ci", "--json", data=served_data(service))
+    made = pst("keys", "create", "--name", "ci", "--json", data=service.data)
 
     new = json.loads(made.stdout)
     headers = {"Authorization": f"Bearer {new['key']}"}

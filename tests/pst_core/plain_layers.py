@@ -22,7 +22,7 @@ def make_layer(
     seed: int = 0,
     sparsity: float = 0.0,
     dtype: torch.dtype = torch.float32,
-    **numbers: Any,  # noqa: ANN401 -- of several types
+    **numbers: Any,
 ) -> PSTLinear:
     """A layer none of whose factors is zero, and whose bias trains; its weight is of the dtype."""
     torch.manual_seed(seed)

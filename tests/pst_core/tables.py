@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pst_core.data import SplitData, load_splits
+from pst_core.dataset_spec import Dataset, Role
 from pst_core.readers import SPLITS
 from pst_core.references import DataSource
 from pst_core.rows import Target
-from pst_core.spec import Dataset, Role
 
 TEXT_AND_LABEL: Mapping[Role, str] = {"text": "text", "label": "label"}
 

@@ -48,12 +48,12 @@ def copy(finished: Export, tmp_path: Path) -> Export:
 
 
 def check(export: Export, name: str) -> None:
-    verify_checkpoint(export.out / name, export.sources.dataset)
+    verify_checkpoint(export.out / name, export.sources)
 
 
 @each_format
 def test_what_nobody_touched_verifies(finished: Export, name: str) -> None:
-    found = verify_checkpoint(finished.out / name, finished.sources.dataset)
+    found = verify_checkpoint(finished.out / name, finished.sources)
     assert found == read_manifest(finished.out / name).attestation
 
 
@@ -70,8 +70,7 @@ def test_every_tensor_is_recorded_in_dense_form(finished: Export, name: str) -> 
 
 def test_packed_and_dense_have_the_same_tensors(finished: Export) -> None:
     dense, packed = (
-        verify_checkpoint(finished.out / name, finished.sources.dataset)
-        for name in ("dense", "packed")
+        verify_checkpoint(finished.out / name, finished.sources) for name in ("dense", "packed")
     )
     assert dense.tensors == packed.tensors
 
@@ -87,7 +86,7 @@ def test_one_flipped_bit_in_any_file_is_found(finished: Export, name: str, tmp_p
             flipped[position] ^= 1
             path.write_bytes(flipped)
             with pytest.raises(PstError, match=path.name):
-                verify_checkpoint(folder, finished.sources.dataset)
+                verify_checkpoint(folder, finished.sources)
         path.write_bytes(whole)
 
 

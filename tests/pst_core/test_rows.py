@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pst_core.dataset_spec import Role
 from pst_core.errors import InvalidDatasetError
 from pst_core.rows import DataFile, Fault, Row, Table, Target
-from pst_core.spec import Role
 
 TEXT_AND_LABEL: Mapping[Role, str] = {"text": "text", "label": "label"}
 

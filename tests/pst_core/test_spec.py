@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pst_core.dataset_spec import Splits
 from pst_core.recipes import Hyperparameters
-from pst_core.spec import METRICS, CompressionSpec, Splits, Task
+from pst_core.spec import METRICS, CompressionSpec, Task
 
 MINIMAL: dict[str, Any] = {"model": "pkg:m", "dataset": "pkg:d", "sparsity": 0.9}
 
 
-def make(**changes: Any) -> CompressionSpec:  # noqa: ANN401 -- whatever JSON may hold
+def make(**changes: Any) -> CompressionSpec:
     return CompressionSpec.model_validate(MINIMAL | changes)
 
 
-def wrong_fields(**changes: Any) -> set[str]:  # noqa: ANN401 -- whatever JSON may hold
+def wrong_fields(**changes: Any) -> set[str]:
     """The dotted fields that a spec is refused for."""
     with pytest.raises(ValidationError) as caught:
         make(**changes)

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from pst_core import stages
-from pst_core.batches import Batch
+from pst_core import bootstrap, stages
+from pst_core.batches import Batch, Examples
+from pst_core.convert import Converted
+from pst_core.errors import InvalidDatasetError
 from pst_core.events import EvaluationEvent, Event, ProgressEvent
 from pst_core.layers import SparseLinear
 from pst_core.prepare import Prepared, Sources, prepare
@@ -26,6 +28,7 @@ from pst_core.stages import (
 )
 from pst_core.trainer import StepReport
 from tests.pst_core import tiny
+from tests.pst_core.selections import Selections
 
 HYPER = {"epochs": 0.5, "batch_size": 16, "rank": 2, "score_rank": 2}
 STEPS = 5  # half an epoch of 160 rows
@@ -184,6 +187,51 @@ def test_the_evaluations_are_told_with_their_stage(job: Job, prepared: Prepared)
         ("baseline", "test"),
     ]
     assert told[1].value == trained.evaluation.test.value
+
+
+def test_a_validation_selects_each_mask_once_and_resamples_nothing(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = changed(job, hyperparameters={**HYPER, "validations": 1, "batch_size": 8})
+    prepared = prepare(job.spec, job.sources)
+    model, sparse = tiny.pst_classifier(prepared.task.hyper)
+    sparse.set_sparsity(0.5)
+    expected = prepared.score(model, "validation").scores.value
+    validate = stages._validator(prepared, model, sparse)
+    selections = Selections(monkeypatch)
+    monkeypatch.delattr(bootstrap, "_resamples")
+    # Thirty rows are more than one batch.
+    assert validate() == expected
+    assert selections.of(sparse.layers.values()) == [1] * len(sparse.layers)
+
+
+def test_of_two_models_the_one_with_fewer_errors_validates_higher(job: Job, tmp_path: Path) -> None:
+    data = tiny.save_csv(tmp_path / "toy.csv", [(text, "3") for text, _ in tiny.toy_rows(100)])
+    job = changed(
+        job,
+        task="text-regression",
+        metric="mse",
+        dataset={"ref": f"file:{data}"},
+        hyperparameters={**HYPER, "validations": 1},
+    )
+    prepared = prepare(job.spec, replace(job.sources, dataset=DataSource(path=data)))
+    model = prepared.task.load_model(job.sources.model, (), prepared.tokenizer, seed=0)
+    validate = stages._validator(prepared, model, Converted({}))
+    bias = model.get_parameter("classifier.bias")
+    scores = []
+    for number in (-3.0, 3.0):
+        nn.init.constant_(bias, number)
+        scores.append(validate())
+    assert scores[0] < scores[1] <= 0
+
+
+def test_validations_need_rows_to_score(job: Job) -> None:
+    job = changed(job, hyperparameters={**HYPER, "validations": 1})
+    prepared = prepare(job.spec, job.sources)
+    without = {**prepared.examples, "validation": Examples.collect([])}
+    with pytest.raises(InvalidDatasetError, match="no validation rows") as caught:
+        run_stage(job, replace(prepared, examples=without), "pst", MAIN)
+    assert caught.value.field == "hyperparameters.validations"
 
 
 def test_the_baseline_of_a_sparse_job_is_dense(job: Job, prepared: Prepared) -> None:

@@ -47,7 +47,7 @@ class Training:
         self.reports: list[StepReport] = []
         self.groups: list[ParameterGroup] | None = None
 
-    def run(self, steps: int, *, batches: Iterator[Batch] | None = None, **options: Any) -> Cost:  # noqa: ANN401 -- those of Run
+    def run(self, steps: int, *, batches: Iterator[Batch] | None = None, **options: Any) -> Cost:
         return train(
             Run(
                 model=self.model,
@@ -59,7 +59,7 @@ class Training:
                 target_sparsity=0.6 if self.sparse.layers else 0.0,
                 hyper=self.hyper,
                 report=self.reports.append,
-                **{"should_stop": lambda: False, **options},
+                **{"validate": lambda: 0.0, "should_stop": lambda: False, **options},
             )
         )
 

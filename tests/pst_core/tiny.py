@@ -27,12 +27,13 @@ from transformers import (
 
 from pst_core.batches import Batch, Collator, Example, Examples, training_batches
 from pst_core.convert import Converted, Pruning, convert
+from pst_core.dataset_spec import Role
 from pst_core.prepare import Sources
 from pst_core.pretrained import load_tokenizer
 from pst_core.recipes import Hyperparameters
 from pst_core.references import DataSource
 from pst_core.rows import Row
-from pst_core.spec import CompressionSpec, Role
+from pst_core.spec import CompressionSpec
 from pst_core.tasks import Task, make_task
 
 # A second thread costs these matrices more than it gives, most of all on a busy machine.

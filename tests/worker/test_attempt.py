@@ -496,7 +496,7 @@ def test_publishing_waits_for_a_database_that_is_away(
 ) -> None:
     publish = Attempt._publish
 
-    def publish_without_database(attempt: Attempt, *arguments: Any) -> None:  # noqa: ANN401
+    def publish_without_database(attempt: Attempt, *arguments: Any) -> None:
         bench.lose_database_until_the_first_retry(engine, monkeypatch)
         publish(attempt, *arguments)
 

@@ -21,7 +21,7 @@ TRAINING = PhaseEvent(phase="training")
 EVALUATION = EvaluationEvent(stage="main", split="validation", metric="f1", value=0.75)
 
 
-def progress(step: int, **values: Any) -> ProgressEvent:  # noqa: ANN401 -- any field of it
+def progress(step: int, **values: Any) -> ProgressEvent:
     fields = {"loss": 0.5, "sparsity": 0.25, "learning_rate": 1e-3, "eta_seconds": 9.0, **values}
     return ProgressEvent(stage="main", step=step, total_steps=10**6, **fields)
 

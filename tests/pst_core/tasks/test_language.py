@@ -317,6 +317,17 @@ def test_rows_with_one_prompt_are_references_of_one_another(
     assert found.sample.value() == found.scores.value
 
 
+@pytest.mark.parametrize("metric", ["bleu", "perplexity"])
+def test_the_deciding_metric_alone_is_that_of_all_scores(
+    metric: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    task = tiny.task("data-to-text", metric=metric, hyperparameters={"max_new_tokens": 6})
+    rows = tiny.rows({"prompt": "a film", "completion": written_alone(model, tokenizer, "a film")})
+    examples = Examples.collect(task.encode(rows, (), tokenizer))
+    found = task.sample(model, examples, tokenizer, rows).value()
+    assert found == task.evaluate(model, examples, tokenizer, rows).scores.value > 0
+
+
 def test_every_metric_of_written_text_is_reported(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:

@@ -182,6 +182,15 @@ def test_every_metric_of_classes_is_reported_and_the_asked_one_decides(
     assert found.sample.value() == found.scores.value
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "matthews"])
+def test_the_deciding_metric_alone_is_that_of_all_scores(
+    metric: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    task, examples = tiny.task("text-classification", metric=metric), tiny.random_examples()
+    found = task.sample(model, examples, tokenizer).value()
+    assert found == task.evaluate(model, examples, tokenizer).scores.value
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluation_knows_no_dropout_and_leaves_the_mode_as_it_was(
     training: bool, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
