@@ -18,15 +18,9 @@ from transformers.activations import ACT2FN
 
 from pst_core.errors import CheckpointCorruptError, NotCompactableError
 from pst_core.fields import Strict
+from pst_core.formats.block_names import FAMILIES, Family
 from pst_core.formats.packed import weight_files
-from pst_core.formats.structures import (
-    FAMILIES,
-    Family,
-    Layer,
-    Rows,
-    head_layers,
-    neuron_layers,
-)
+from pst_core.formats.structures import Layer, Rows, head_layers, neuron_layers
 from pst_core.formats.weights import read_entries
 from pst_core.report import Count
 
