@@ -40,7 +40,7 @@ def copy(export: Export, tmp_path: Path) -> Export:
 def test_what_the_model_does_not_allow_is_refused_with_the_reason(export: Export) -> None:
     outcome = export.report.outcome
     assert outcome.refused.keys() == {"compact"}
-    assert "has the fewest that do nothing, 0 of 64" in outcome.refused["compact"]
+    assert "has the fewest that do nothing, 0 of 48" in outcome.refused["compact"]
     assert outcome.bytes.keys() == {"dense", "packed", "adapter", "onnx"}
 
 
