@@ -1,4 +1,4 @@
-"""``python -m pst_core``: compress, verify and inspect without any server."""
+"""``python -m pst_core``: compress, verify, rebuild and inspect without any server."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from pst_core.spec import CompressionSpec
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 cli.add_typer(bench, name="bench")
 
+Folder = Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False)]
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.json", exists=True, dir_okay=False)]
 
 
@@ -24,14 +25,13 @@ SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.json", exists=True, dir_
 def compress(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="OUT")]) -> None:
     """Fine-tune, prune, export to OUT and verify, on this machine."""
     spec = _read_spec(spec_file)
-    if out.exists() and (out.is_file() or any(out.iterdir())):
-        raise typer.BadParameter(f"{out} is not empty: choose a new folder", param_hint="OUT")
+    _require_new(out)
     # Only now: it takes seconds to load torch, and a mistyped spec should not have to wait.
     from pst_core import terminal
 
     report = terminal.compress(spec, out)
     # A fresh process: it can only know what was written.
-    command = [sys.executable, "-P", "-m", "pst_core", "verify", str(spec_file), str(out)]
+    command = [sys.executable, "-P", "-m", "pst_core", "attest", str(spec_file), str(out)]
     if subprocess.run(command, check=False).returncode != 0:
         raise SystemExit(1)
     from pst_core.page.write import PAGE, write_report
@@ -40,18 +40,48 @@ def compress(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="O
     terminal.show(report, out / "report" / PAGE)
 
 
-@cli.command()
-def verify(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="OUT")]) -> None:
+@cli.command(hidden=True)
+def attest(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="OUT")]) -> None:
     """Open what `compress` wrote, count its zeros, compare the formats and evaluate again."""
     spec = _read_spec(spec_file)
     from pst_core import terminal
 
-    terminal.verify(spec, out)
+    terminal.attest(spec, out)
+
+
+@cli.command()
+def verify(
+    folder: Folder,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="REF", help="Where the data is now, if not where it was."),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="REF", help="Where an adapter's model is now, if not where it was."),
+    ] = None,
+) -> None:
+    """Check a checkpoint against its pst.json: files, tensors, masks, zeros and score."""
+    from pst_core import terminal
+
+    terminal.verify(folder, dataset, base)
+
+
+@cli.command()
+def unpack(
+    folder: Folder, out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")]
+) -> None:
+    """Write a packed checkpoint as the plain dense one that any Hugging Face client opens."""
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise typer.BadParameter(f"{out} is not empty: choose a new folder", param_hint="OUT")
+    from pst_core.loading import unpack_checkpoint
+
+    unpack_checkpoint(folder, out)
 
 
 @cli.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False)],
+    folder: Folder,
     spec_file: Annotated[
         Path | None, typer.Argument(metavar="[SPEC.json]", exists=True, dir_okay=False)
     ] = None,
@@ -70,6 +100,22 @@ def evaluate(
 
 
 @cli.command()
+def rebuild(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", exists=True, file_okay=False)],
+    base: Annotated[str, typer.Argument(metavar="BASE")],
+    out: Annotated[Path, typer.Argument(metavar="OUT")],
+) -> None:
+    """Write to OUT the dense folder that an adapter was made of, bit for bit.
+
+    BASE is the model that it was made from: a folder, a GGUF file, or a reference (pkg:, file:).
+    """
+    _require_new(out)
+    from pst_core import terminal
+
+    terminal.rebuild(adapter, base, out)
+
+
+@cli.command()
 def inspect(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
@@ -83,6 +129,11 @@ def inspect(
     else:
         inspection_table.show(found)
     found.require_claim()
+
+
+def _require_new(out: Path) -> None:
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise typer.BadParameter(f"{out} is not empty: choose a new folder", param_hint="OUT")
 
 
 def _read_spec(path: Path) -> CompressionSpec:

@@ -5,7 +5,6 @@ Servers, queues and databases are not known here.
 
 import math
 import platform
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,9 +12,10 @@ from transformers import PreTrainedModel
 
 from pst_core.bootstrap import paired_difference
 from pst_core.events import PhaseEvent, ResultEvent
-from pst_core.formats.dense import weight_bytes, write_dense
+from pst_core.export import Export, check_formats, export
+from pst_core.formats.folder import weight_bytes
 from pst_core.formats.manifest import Manifest, list_files, write_manifest
-from pst_core.formats.packed import write_packed
+from pst_core.page.card import write_card
 from pst_core.prepare import Prepared, prepare
 from pst_core.progress import Outlook
 from pst_core.report import Outcome, Report
@@ -33,8 +33,8 @@ def compress(job: Job, out_dir: Path) -> Report:
 
     Args:
         job: The spec with its resolved sources.
-        out_dir: Gets one folder a format, ``dense`` and (unless nothing is pruned) ``packed``,
-            whether or not the spec publishes both: verifying compares them.
+        out_dir: Gets one folder a format, ``dense`` and (unless nothing is pruned) ``packed``
+            whether or not the spec publishes them.
 
     Returns:
         The report, which was also emitted.
@@ -44,13 +44,15 @@ def compress(job: Job, out_dir: Path) -> Report:
         StopRequestedError: ``should_stop`` said so.
     """
     job.emit(PhaseEvent(phase="preparing"))
+    check_formats(job.spec)
     prepared = prepare(job.spec, job.sources)
     job.emit(PhaseEvent(phase="training"))
     model, main, baseline = _train(job, prepared)
     job.emit(PhaseEvent(phase="exporting"))
-    folders = _export(job, prepared, model, main, out_dir)
-    outcome = _outcome(job, prepared, main, baseline, folders)
-    for name, folder in folders.items():
+    exported = export(job, prepared, model, main, out_dir)
+    outcome = _outcome(job, prepared, main, baseline, exported)
+    for name, folder in exported.folders.items():
+        write_card(folder, outcome, name)
         manifest = {"format": name, "outcome": outcome, "files": list_files(folder)}
         write_manifest(folder, Manifest.model_validate(manifest))
     report = Report(
@@ -83,25 +85,12 @@ def _train(job: Job, prepared: Prepared) -> tuple[PreTrainedModel, Trained, Trai
     return *run_stage(job, prepared, job.spec.method, outlook, teacher), baseline
 
 
-def _export(
-    job: Job, prepared: Prepared, model: PreTrainedModel, main: Trained, out_dir: Path
-) -> dict[str, Path]:
-    """Write each format; the folder of each."""
-    folders = {"dense": out_dir / "dense"}
-    write_dense(model, job.sources.model, prepared.tokenizer, folders["dense"])
-    if main.masks:
-        folders["packed"] = out_dir / "packed"
-        masks = {name: mask.numpy() for name, mask in main.masks.items()}
-        write_packed(folders["dense"], masks, folders["packed"])
-    return folders
-
-
 def _outcome(
     job: Job,
     prepared: Prepared,
     main: Trained,
     baseline: Trained | None,
-    folders: Mapping[str, Path],
+    exported: Export,
 ) -> Outcome:
     pruned = sum(matrix.pruned for matrix in main.matrices)
     entries = sum(math.prod(matrix.shape) for matrix in main.matrices)
@@ -119,7 +108,8 @@ def _outcome(
         score_variance=main.score_variance,
         parameters=main.parameters,
         trainable_parameters=main.trainable_parameters,
-        bytes={name: weight_bytes(folder) for name, folder in folders.items()},
+        bytes={name: weight_bytes(folder) for name, folder in exported.folders.items()},
+        refused=dict(exported.refused),
         data=prepared.data.summary(),
         versions=_versions(),
     )

@@ -16,7 +16,8 @@ from transformers.pytorch_utils import Conv1D
 from pst_core.architectures import Prunable, survey
 from pst_core.criteria import CRITERIA, Matrix
 from pst_core.errors import UnsupportedModelError
-from pst_core.layers import SparseLinear
+from pst_core.factors import Factors
+from pst_core.layers import PSTLinear, SparseLinear
 from pst_core.masks import NOfM, prune_count
 from pst_core.recipes import Hyperparameters
 from pst_core.report import PrunedMatrix
@@ -161,6 +162,20 @@ def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
         for name, parameter in model.named_parameters()
         if id(parameter) not in inside
     }
+
+
+def trained_factors(converted: Converted) -> dict[str, Factors]:
+    """The factors of each weight that stayed frozen (method `pst`), as it is stored, on the CPU.
+
+    By the weight's key in the state dict.
+    """
+    found = {}
+    for name, layer in converted.layers.items():
+        if isinstance(layer, PSTLinear):
+            factors = layer.factors()
+            stored = factors.transposed() if name in converted.transposed else factors
+            found[f"{name}.weight"] = Factors(stored.U.cpu(), stored.V.cpu(), stored.beta)
+    return found
 
 
 @torch.no_grad()

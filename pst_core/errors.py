@@ -9,9 +9,12 @@ How a failure is shown (HTTP, job row, terminal) is decided by whoever catches i
     ├── UnsupportedModelError   there is a model, and nothing in it that can be pruned
     ├── NonFiniteLossError      the training diverged, with the step
     ├── SparsityMissedError     what was exported is not as sparse as was asked
+    ├── NotCompactableError     no head and no neuron can be taken out of every layer
+    ├── NotInstalledError       an optional package is needed and is not there
     └── CheckpointError         a checkpoint's bytes are not what they should be, with the tensor
         ├── CheckpointCorruptError
-        └── CheckpointVersionError
+        ├── CheckpointVersionError
+        └── BaseMismatchError   an adapter was made from another base model
 """
 
 from typing import ClassVar
@@ -63,6 +66,14 @@ class SparsityMissedError(PstError):
     code = "sparsity_missed"
 
 
+class NotCompactableError(PstError):
+    code = "not_compactable"
+
+
+class NotInstalledError(PstError):
+    code = "not_installed"
+
+
 class CheckpointError(PstError):
     code = "invalid_checkpoint"
 
@@ -73,3 +84,7 @@ class CheckpointCorruptError(CheckpointError):
 
 class CheckpointVersionError(CheckpointError):
     """Written by a newer release than this one."""
+
+
+class BaseMismatchError(CheckpointError):
+    """The base model is not the one that the adapter was made from."""

@@ -9,9 +9,12 @@ from pathlib import Path
 from pst_core.errors import CheckpointCorruptError, ModelNotFoundError, SparsityMissedError
 from pst_core.fields import Strict
 from pst_core.formats import packed
+from pst_core.formats.folder import INDEX, read_json, weight_files
 from pst_core.formats.manifest import MANIFEST, read_manifest
 from pst_core.formats.zeros import TensorCount, count_file, share
 from pst_core.report import Outcome
+
+_WITH_ALL_MATRICES = ("dense", "packed")
 
 
 class Totals(Strict):
@@ -83,11 +86,13 @@ def _inspect(folder: Path) -> Inspection:
     config = folder / "config.json"
     is_packed = config.is_file() and packed.is_packed(folder)
     if is_packed:
-        packed.require_version(packed.read_json(config)["quantization_config"].get("version"))
+        packed.require_version(read_json(config)["quantization_config"].get("version"))
     paths = _paths(folder)
     tensors = tuple(count for path in paths for count in count_file(path, may_be_packed=is_packed))
     files = tuple(path.name for path in paths)
     manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
+    if manifest is not None and manifest.format not in _WITH_ALL_MATRICES:
+        manifest = None
     return Inspection(
         packed=is_packed,
         files=files,
@@ -102,8 +107,8 @@ def _paths(folder: Path) -> Sequence[Path]:
     found = sorted(folder.glob("*.safetensors"))
     names = {path.name for path in found}
     # transformers would load these, whatever else lies beside them.
-    if "model.safetensors" in names or (folder / packed.INDEX).exists():
-        return packed.weight_files(folder)
+    if "model.safetensors" in names or (folder / INDEX).exists():
+        return weight_files(folder)
     if not found:
         raise ModelNotFoundError(
             f"{folder} has no safetensors files.",

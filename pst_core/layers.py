@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from pst_core.factors import Factors
 from pst_core.kernels import (
     Numbers,
     Parameters,
@@ -167,16 +168,12 @@ class PSTLinear(SparseLinear):
             score_OI, (self.A, self.B, self.R, self.C), self.alpha1, self.alpha2
         )
 
-    @torch.no_grad()
-    def exact_weight(self) -> Tensor:
-        """W' as it is exported: in float64, summed over k = 0 … R−1 in order, rounded once.
+    def factors(self) -> Factors:
+        """What trained of W', in the memory of the layer."""
+        return Factors(self.U.detach(), self.V.detach(), self.beta)
 
-        A matrix product would differ in its last bits from one BLAS build to the next.
-        """
-        update_OI = torch.zeros_like(self.weight, dtype=torch.float64)
-        for u_O, v_I in zip(self.U.double().unbind(1), self.V.double().unbind(0), strict=True):
-            update_OI += u_O[:, None] * v_I[None, :]
-        return (self.weight.double() + self.beta * update_OI).to(self.weight.dtype)
+    def exact_weight(self) -> Tensor:
+        return self.factors().update(self.weight.detach())
 
 
 class MaskedLinear(SparseLinear):

@@ -4,48 +4,75 @@ How the formats look is `formats/`; models that are to be compressed come in by 
 """
 
 import os
+import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import transformers
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from pst_core.errors import CheckpointCorruptError, ModelNotFoundError, UnsupportedModelError
+from pst_core.download import fetch, is_url
+from pst_core.errors import CheckpointCorruptError, ModelNotFoundError
 from pst_core.formats import packed
-from pst_core.formats.manifest import MANIFEST, sha256_of
+from pst_core.formats.manifest import MANIFEST, read_sealed, sha256_of
+from pst_core.pretrained import model_class
 
 
 def load(
-    directory: str | os.PathLike[str],
+    location: str | os.PathLike[str],
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a checkpoint folder.
+    """Load a checkpoint from a folder or from the service that made it.
 
     Where the folder has a `pst.json`, every file that it lists must have the listed size and
-    SHA-256. No code from the folder is run, no pickle is opened, and nothing is downloaded.
+    SHA-256. No code from the folder is run and no pickle is opened.
 
     Args:
-        directory: A packed or a dense folder, with a tokenizer.
+        location: A packed or a dense folder, with a tokenizer; or the URL of a finished job's
+            checkpoint, `http…/jobs/{id}/checkpoint`, for which the environment's `PST_API_KEY`
+            is used.
 
     Returns:
         The model, of the class that config.json names, in evaluation mode, dense and trainable,
         in the dtype it was saved in; and the tokenizer.
 
     Raises:
-        ModelNotFoundError: There is no such folder.
+        ModelNotFoundError: There is no such folder, or the URL gives none.
         UnsupportedModelError: The model's class is not one of transformers'.
         CheckpointCorruptError: A file is missing or altered, a packed tensor's bytes are
             malformed, or weights are missing; names the file or the tensor.
         CheckpointVersionError: A newer release packed it.
     """
-    folder = Path(directory)
+    text = os.fspath(location)
+    if is_url(text):
+        with tempfile.TemporaryDirectory(prefix="pst-") as scratch:
+            return _load_folder(fetch(text, Path(scratch)))
+    return _load_folder(Path(text))
+
+
+def _load_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if not folder.is_dir():
         raise ModelNotFoundError(f"There is no folder {folder}.")
     verify_files(folder)
-    model = _load_model(folder, _model_class(folder))
+    model = _load_model(folder, model_class(folder))
     tokenizer = AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )
     return model, tokenizer
+
+
+def unpack_checkpoint(folder: Path, out_dir: Path) -> None:
+    """Write a packed checkpoint as a dense folder, once its files are found unaltered.
+
+    Args:
+        folder: A packed folder.
+        out_dir: The folder to make; it appears whole or not at all.
+
+    Raises:
+        CheckpointCorruptError: A file is missing or altered, or a tensor's bytes are malformed.
+        CheckpointVersionError: A newer release packed it.
+        FileExistsError: `out_dir` holds something.
+    """
+    verify_files(folder)
+    packed.unpack(folder, out_dir)
 
 
 def verify_files(folder: Path) -> None:
@@ -58,7 +85,7 @@ def verify_files(folder: Path) -> None:
     path = folder / MANIFEST
     if not path.exists():
         return
-    files = packed.read_json(path).get("files", {})
+    files = read_sealed(path).get("files", {})
     if not isinstance(files, dict):
         raise CheckpointCorruptError(f"{path} lists no files.")
     for name, entry in files.items():
@@ -83,22 +110,9 @@ def _stays_inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
-def _model_class(folder: Path) -> type[PreTrainedModel]:
-    architectures = packed.read_json(folder / "config.json").get("architectures")
-    name = architectures[0] if isinstance(architectures, list) and architectures else None
-    found = getattr(transformers, name, None) if isinstance(name, str) else None
-    if isinstance(found, type) and issubclass(found, PreTrainedModel):
-        return found
-    raise UnsupportedModelError(
-        f"The config.json in {folder} names {name!r} as its model, which transformers "
-        f"{transformers.__version__} does not have.",
-        remedy="Code that comes with a checkpoint is never run.",
-    )
-
-
-def _load_model(folder: Path, model_class: type[PreTrainedModel]) -> PreTrainedModel:
+def _load_model(folder: Path, kind: type[PreTrainedModel]) -> PreTrainedModel:
     try:
-        loaded: Any = model_class.from_pretrained(
+        loaded: Any = kind.from_pretrained(
             folder,
             dtype="auto",
             local_files_only=True,
@@ -109,7 +123,7 @@ def _load_model(folder: Path, model_class: type[PreTrainedModel]) -> PreTrainedM
     except RuntimeError:
         # transformers logs what went wrong in which tensor, and raises without it: look again.
         if packed.is_packed(folder):
-            for _ in packed.read_masks(folder):
+            for _ in packed.read_tensors(folder):
                 pass
         raise
     model: PreTrainedModel

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+import transformers
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pst_core.errors import UnsupportedModelError
+from pst_core.formats.folder import read_json
 
 # Their positions start behind the padding token's number.
 OFFSET_POSITIONS = ("camembert", "roberta", "xlm-roberta")
@@ -62,6 +64,25 @@ def load_tokenizer(path: Path, *, max_length: int) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def model_class(folder: Path) -> type[PreTrainedModel]:
+    """The class that a folder's config.json names, one of transformers'.
+
+    Raises:
+        UnsupportedModelError: transformers has none of that name.
+        CheckpointCorruptError: There is no config.json to read.
+    """
+    architectures = read_json(folder / "config.json").get("architectures")
+    name = architectures[0] if isinstance(architectures, list) and architectures else None
+    found = getattr(transformers, name, None) if isinstance(name, str) else None
+    if isinstance(found, type) and issubclass(found, PreTrainedModel):
+        return found
+    raise UnsupportedModelError(
+        f"The config.json in {folder} names {name!r} as its model, which transformers "
+        f"{transformers.__version__} does not have.",
+        remedy="Code that comes with a checkpoint is never run.",
+    )
+
+
 def label_names(path: Path) -> tuple[str, ...]:
     """What a model's configuration calls its classes, in order; LABEL_0 and so on without names.
 
@@ -98,6 +119,63 @@ def load_pretrained(
         UnsupportedModelError: It cannot be loaded, or lacks weights that must not be missing.
     """
     torch.manual_seed(seed)
+    model, new = _load(auto_class, path, **options)
+    allowed: Collection[str] = may_be_new(model) if may_be_new else ()
+    if lacking := new - set(allowed):
+        raise UnsupportedModelError(
+            f"The model lacks weights for {len(lacking)} tensors, such as {min(lacking)}.",
+            field="model",
+            remedy="Use a complete pretrained model that fits its config.json.",
+        )
+    if path.is_file():
+        _forget_quantization(model)
+    return to_device(model)
+
+
+def model_types(path: Path) -> tuple[str, ...]:
+    """What a pretrained model's configuration calls its architecture, and that of its text part.
+
+    Args:
+        path: A folder, or a GGUF file.
+
+    Raises:
+        UnsupportedModelError: It cannot be read.
+    """
+    with _as_unsupported("The model's configuration cannot be read"):
+        config = AutoConfig.from_pretrained(**_locally(path))
+        return config.model_type, config.get_text_config().model_type
+
+
+def load_tensors(kind: type[PreTrainedModel], path: Path) -> dict[str, Tensor]:
+    """What a pretrained model gives to a model of some class, as compressing it starts from it.
+
+    Args:
+        kind: Of transformers.
+        path: A folder with config.json and safetensors, or a GGUF file.
+
+    Returns:
+        By their keys in the state dict of that class, floating-point ones in float32, on the CPU;
+        without those that would start at random.
+
+    Raises:
+        UnsupportedModelError: It cannot be loaded.
+    """
+    verbosity = transformers.utils.logging.get_verbosity()
+    # It would warn that the head is random, which nobody takes.
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        model, new = _load(kind, path)
+    finally:
+        transformers.utils.logging.set_verbosity(verbosity)
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in new}
+
+
+def _load(
+    auto_class: Any,  # noqa: ANN401
+    path: Path,
+    **options: object,
+) -> tuple[PreTrainedModel, set[str]]:
+    """A model, and the names of its tensors that its weights lack or have in another shape."""
     with _as_unsupported("The model cannot be loaded for this task"):
         loaded: Any = auto_class.from_pretrained(
             **_locally(path),
@@ -109,17 +187,7 @@ def load_pretrained(
         )
     model: PreTrainedModel
     model, info = loaded
-    new = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
-    allowed: Collection[str] = may_be_new(model) if may_be_new else ()
-    if lacking := new - set(allowed):
-        raise UnsupportedModelError(
-            f"The model lacks weights for {len(lacking)} tensors, such as {min(lacking)}.",
-            field="model",
-            remedy="Use a complete pretrained model that fits its config.json.",
-        )
-    if path.is_file():
-        _forget_quantization(model)
-    return to_device(model)
+    return model, set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
 
 
 def _forget_quantization(model: PreTrainedModel) -> None:

@@ -142,6 +142,8 @@ class Outcome(Strict):
     trainable_parameters: Count
     bytes: dict[str, int]
     """Of the weights, by format."""
+    refused: dict[str, str]
+    """Why a format that was asked for could not be made, by format."""
     data: DataSummary
     versions: dict[str, str]
 

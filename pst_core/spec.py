@@ -18,7 +18,8 @@ Task = Literal["text-classification", "text-regression", "causal-lm", "data-to-t
 Metric = Literal[
     "accuracy", "f1", "matthews", "pearson", "spearman", "mse", "perplexity", "bleu"
 ]  # fmt: skip
-Format = Literal["packed", "dense"]
+Format = Literal["packed", "dense", "adapter", "compact", "onnx"]
+ValueDtype = Literal["float16", "bfloat16"]
 Scope = Literal["matrix", "global"]
 Pattern = Literal["unstructured", "2:4", "4:8"]
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"mse", "perplexity"})
@@ -78,6 +79,8 @@ class CompressionSpec(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     formats: Annotated[tuple[Format, ...], Field(min_length=1, validate_default=True)] = ()
     """Checkpoint formats to publish. Default: `packed`; where nothing is pruned, `dense`."""
+    value_dtype: Annotated[ValueDtype | None, Field(validate_default=True)] = None
+    """What the values of the format `packed` are rounded to; null: they are not rounded."""
     limits: Limits = Limits()
 
     @field_validator("dataset", mode="before")
@@ -205,11 +208,41 @@ class CompressionSpec(Strict):
         method = info.data.get("method")
         if value == ():
             return ("dense",) if method in UNPRUNED else ("packed",)
-        if isinstance(value, list | tuple):
-            if len({str(item) for item in value}) < len(value):
-                raise ValueError("names a format twice")
-            if method in UNPRUNED and "packed" in value:
-                raise ValueError(f"the method `{method}` has no zeros to pack: ask for `dense`")
+        if isinstance(value, list | tuple) and len({str(item) for item in value}) < len(value):
+            raise ValueError("names a format twice")
+        return value
+
+    @field_validator("formats")
+    @classmethod
+    def _formats_can_be_made(
+        cls, value: tuple[Format, ...], info: ValidationInfo
+    ) -> tuple[Format, ...]:
+        method, task = info.data.get("method"), info.data.get("task")
+        if method in UNPRUNED and (zeros := {"packed", "compact"} & {*value}):
+            raise ValueError(
+                f"the method `{method}` has no zeros for `{min(zeros)}`: ask for `dense`"
+            )
+        if "adapter" in value and method not in {None, "pst"}:
+            raise ValueError(
+                f"an adapter holds what the method `pst` trains; `{method}` has none: ask for "
+                "`packed` or `dense`"
+            )
+        if "onnx" in value and task == "data-to-text":
+            raise ValueError("data-to-text is judged by what it writes, which `onnx` cannot do")
+        if not {"packed", "dense", "adapter"} & {*value}:
+            raise ValueError(
+                f"not every model can be written as {' or '.join(value)}: ask for `dense` or "
+                "`packed` beside it"
+            )
+        return value
+
+    @field_validator("value_dtype")
+    @classmethod
+    def _only_packed_values_are_rounded(
+        cls, value: ValueDtype | None, info: ValidationInfo
+    ) -> ValueDtype | None:
+        if value is not None and "packed" not in info.data.get("formats", ("packed",)):
+            raise ValueError("it is of the format `packed`: ask for that too, or leave it out")
         return value
 
     @field_serializer("hyperparameters")

@@ -10,9 +10,10 @@ from transformers import PreTrainedModel
 
 from pst_core.architectures import survey
 from pst_core.batches import Collator, training_batches
-from pst_core.convert import Converted, Pruning, convert, materialize
+from pst_core.convert import Converted, Pruning, convert, materialize, trained_factors
 from pst_core.errors import InvalidDatasetError
 from pst_core.events import Emit, EvaluationEvent, Stage
+from pst_core.factors import Factors
 from pst_core.insight import variance_shares
 from pst_core.lora import add_adapters, merge_adapters
 from pst_core.masks import NOfM
@@ -50,6 +51,7 @@ class Trained:
 
     Args:
         masks: By key in the state dict, as stored.
+        factors: Of the same tensors, as stored; empty but for the method `pst`.
         matrices: The pruned ones.
         skipped: Why other layers were not pruned.
         score_variance: Of the learned scores' terms.
@@ -62,6 +64,7 @@ class Trained:
     """
 
     masks: Mapping[str, Tensor]
+    factors: Mapping[str, Factors]
     matrices: tuple[PrunedMatrix, ...]
     skipped: Mapping[str, str]
     score_variance: VarianceShares | None
@@ -113,6 +116,7 @@ def run_stage(
         # It is scored, and exported, as the plain model it was.
         merge_adapters(model)
     variance, points = variance_shares(sparse.layers), tuple(curve.points)
+    factors = trained_factors(sparse)
     masks, matrices = materialize(model, sparse)
     skipped = sparse.skipped
     # The frozen weights and all that trained beside them are done with.
@@ -120,6 +124,7 @@ def run_stage(
     evaluation, test = _evaluate(job, prepared, model, outlook.stage)
     return model, Trained(
         masks=masks,
+        factors=factors,
         matrices=matrices,
         skipped=skipped,
         score_variance=variance,

@@ -9,15 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 import pst_core.compress
-from pst_core import evaluation
+from pst_core import adapters, evaluation
 from pst_core.evaluation import recorded_spec
 from pst_core.events import Event, PhaseEvent, ProgressEvent
+from pst_core.formats.adapter import is_adapter
 from pst_core.prepare import Sources
 from pst_core.references import locate_dataset, locate_model
 from pst_core.report import Estimate, Evaluation, Report, Scores
 from pst_core.spec import CompressionSpec
 from pst_core.stages import Job
-from pst_core.verify import verify_export
+from pst_core.verify import verify_checkpoint, verify_export
 
 # Whoever calls this may read what they like: relative paths from here, absolute ones from the root.
 ROOTS = (Path(), Path("/"))
@@ -46,9 +47,26 @@ def compress(spec: CompressionSpec, out: Path) -> Report:
         return pst_core.compress.compress(Job(spec=spec, sources=sources, emit=emit), out)
 
 
-def verify(spec: CompressionSpec, out: Path) -> None:
+def attest(spec: CompressionSpec, out: Path) -> None:
+    """Verify what a compression wrote, in this fresh process, and note it there."""
     verify_export(out, spec, _quiet_sources(spec))
     Console(stderr=True).print("verified: files, masks, zeros, packed ≡ dense, score")
+
+
+def verify(folder: Path, dataset: str | None, base: str | None) -> None:
+    """Verify a finished checkpoint on the test split it was made with."""
+    _be_quiet()
+    spec = recorded_spec(folder)
+    model = folder
+    if is_adapter(folder):
+        model = locate_model(base or spec.model, roots=ROOTS)
+    data = locate_dataset(dataset or spec.dataset.ref, roots=ROOTS)
+    found = verify_checkpoint(folder, Sources(model=model, dataset=data))
+    zeros = "" if found.zeros is None else f"{found.zeros:,} zeros in pruned matrices, "
+    Console().print(
+        f"verified: files, {len(found.tensors)} tensors, {zeros}{found.test.primary} "
+        f"{_estimate(found.test.estimate)} on {found.test.rows} rows"
+    )
 
 
 def evaluate(folder: Path, spec: CompressionSpec | None) -> Scores:
@@ -56,6 +74,14 @@ def evaluate(folder: Path, spec: CompressionSpec | None) -> Scores:
     _be_quiet()
     spec = spec or recorded_spec(folder)
     return evaluation.evaluate(folder, spec, locate_dataset(spec.dataset.ref, roots=ROOTS))
+
+
+def rebuild(adapter: Path, base: str, out: Path) -> None:
+    """Write the dense folder of an adapter, whose base model is a path or a reference."""
+    _be_quiet()
+    path = Path(base) if Path(base).exists() else locate_model(base, roots=ROOTS)
+    adapters.rebuild(adapter, path, out)
+    Console(stderr=True).print(f"rebuilt: every tensor is the one that was exported, in {out}")
 
 
 def show_scores(scores: Scores) -> None:

@@ -51,6 +51,10 @@ class Densify(ConversionOps):
     def __init__(self, dtypes: dict[str, torch.dtype]) -> None:
         self.dtypes = dtypes
 
+    def __deepcopy__(self, _: object) -> "Densify":
+        # transformers copies a converter for each tensor, with all that it holds.
+        return self
+
     def convert(
         self, input_dict: dict[str, Any], *_: object, **context: object
     ) -> dict[str, list[Tensor]]:

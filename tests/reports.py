@@ -32,6 +32,7 @@ def report(spec: CompressionSpec) -> Report:
         score_variance=VarianceShares(weight=0.5, low_rank=0.25, row_column=0.25),
         parameters=40,
         trainable_parameters=7,
+        refused={},
         bytes={"dense": 160, "packed": 90},
         data=DataSummary(sha256="ab", labels=("neg", "pos"), rows={"train": 2, "test": 3}),
         versions={"torch": "2"},

@@ -189,7 +189,7 @@ class Attempt:
 
     def _publish(self, spec: CompressionSpec, report: Report, out: Path) -> None:
         storage = LocalStorage(self.settings.storage_dir)
-        for format_name in spec.formats:
+        for format_name in (name for name in spec.formats if name not in report.outcome.refused):
             root = f"{self.job.id}-{format_name}"
             artifact = {
                 "id": new_id("art"),

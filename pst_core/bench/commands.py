@@ -101,6 +101,29 @@ def padding(
     _run(bench, workloads, as_json=as_json)
 
 
+@cli.command()
+def pack(
+    *,
+    as_json: Json = False,
+    model: Model = "bert-base",
+    sparsity: Annotated[str, typer.Option(help="With commas.")] = "0.5,0.75,0.9,0.95",
+    rounds: Rounds = 3,
+) -> None:
+    """Measure what packing saves, beside the entropy, and what packing and loading cost."""
+    from pst_core.bench import report
+    from pst_core.bench.pack import measure, table
+
+    documents = []
+    for name in model.split(","):
+        measured = [each for share in _shares(sparsity) for each in measure(name, share, rounds)]
+        documents += [asdict(each) | {"times_smaller": each.times_smaller} for each in measured]
+        if not as_json:
+            Console().print(table(measured))
+    if as_json:
+        document = {"machine": report.machine("cpu"), "measured": documents}
+        typer.echo(json.dumps(document, indent=2))
+
+
 @cli.command(hidden=True)
 def memory_one(contender: str, workload: str) -> None:
     """What each process of `memory` runs: one method, its workload as JSON."""
@@ -137,6 +160,16 @@ def _numbers(text: str) -> list[int]:
         return [int(number) for number in text.split(",")]
     except ValueError:
         raise PstError(f"{text} is not a list of numbers.", field="--tokens") from None
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        shares = [float(number) for number in text.split(",")]
+    except ValueError:
+        shares = []
+    if not shares or not all(0 < share < 1 for share in shares):
+        raise PstError(f"{text} is not a list of numbers in (0, 1).", field="--sparsity")
+    return shares
 
 
 def _device(asked: str) -> str:

@@ -1,64 +1,97 @@
-"""The packed form of one tensor: a header, a bit for each entry, and the values the mask keeps.
+"""The packed form of one tensor: a header, then segment by segment its mask and kept values.
 
-Arrays and bytes, with numpy alone; packed.py has the files, docs/formats.md draws the layout.
+Arrays and bytes, with numpy alone. mask_coding.py and value_coding.py have the codes, packed.py
+the files; docs/formats.md draws the layout.
 """
 
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from pst_core.errors import CheckpointCorruptError, CheckpointVersionError
+from pst_core.formats.deflate import Bytes
+from pst_core.formats.mask_coding import (
+    Mask,
+    MaskCoding,
+    Positions,
+    decode_mask,
+    encode_mask,
+)
+from pst_core.formats.value_coding import Sections, as_words, decode_words, encode_words
 
 MAGIC = b"PSTB"
 VERSION = 1
+# Bounds what decoding needs beside the tensor; smaller ones take longer.
+SEGMENT = 1 << 20
 
-Blob: TypeAlias = bytes | NDArray[np.uint8]
-Mask: TypeAlias = NDArray[np.bool_]
+Blob: TypeAlias = bytes | Bytes
 # numpy has no bfloat16: here such a tensor is the uint16 array of its bit patterns, in and out.
 Values: TypeAlias = NDArray[Any]
 
 _PREFIX = struct.Struct("<4sII")  # magic, version, CRC-32 of every byte that follows
-_CODES = struct.Struct("<BBBB")  # dtype, mask coding, value coding, number of dimensions
+_CODES = struct.Struct("<BBBB")  # dtype, whether there is a mask, 0, number of dimensions
 _START = _PREFIX.size + _CODES.size
 _DTYPES: dict[int, np.dtype[Any]] = {
     code: np.dtype(name) for code, name in ((1, "<f4"), (2, "<f2"), (3, "<u2"), (4, "<f8"))
 }
 _DTYPE_CODES = {dtype: code for code, dtype in _DTYPES.items()}
-# Both codes have a single meaning so far; they leave room for entropy-coded masks and values.
-_MASK_AS_BITS, _VALUES_AS_BYTES = 0, 0
 _MAX_DIMENSIONS = 8
-# A tensor with entries is bounded by its own mask; this bounds (0, 2**63), which has none.
+_ALIGNMENT = 8
+# Every section starts where this divides, as words are read fastest.
+_WORD = 2
+# A tensor with entries is bounded by its segments; this bounds (0, 2**63), which has none.
 _MAX_EXTENT = 1 << 40
-# Decoding goes in blocks of so many entries, since each position of a kept one takes 8 bytes.
-_BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """A blob's parts, as views into its bytes, every one of them already checked."""
+class Header:
+    """What a blob says of its tensor.
+
+    Args:
+        dtype: uint16 for bfloat16.
+        shape: Of the tensor.
+        is_masked: Whether it was pruned: its mask tells which entries are kept.
+        kept: Entries kept.
+    """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    mask_bits: NDArray[np.uint8]
-    kept: NDArray[Any]
+    is_masked: bool
+    kept: int
 
     @property
     def size(self) -> int:
         return math.prod(self.shape)
 
 
-def pack(values: Values, mask: Mask) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """Up to `SEGMENT` entries in row-major order, as views into the blob's bytes."""
+
+    size: int
+    kept: int
+    mask_coding: int
+    mask: Bytes
+    turned: bool
+    words: tuple[Sections, ...]
+
+
+def pack(values: Values, mask: Mask | None = None) -> bytes:
     """Pack one tensor.
 
     Args:
         values: float32, float16, float64, or uint16 for the bit patterns of bfloat16; any shape
             of at most 8 dimensions. What it holds where the mask is False is dropped.
-        mask: Which entries are kept, bool, in the shape of `values`.
+        mask: Which entries are kept, bool, in the shape of `values`; None: the tensor is not
+            pruned, and kept whole.
 
     Returns:
         The blob. Kept entries keep their bits (-0.0 and NaN payloads too), and an entry is kept
@@ -68,64 +101,114 @@ def pack(values: Values, mask: Mask) -> bytes:
         ValueError: The arrays do not fit each other or the format.
     """
     dtype = values.dtype.newbyteorder("<")
-    if dtype not in _DTYPE_CODES or mask.dtype != np.bool_:
-        raise ValueError(f"Cannot pack {values.dtype} values with a {mask.dtype} mask.")
-    if values.shape != mask.shape or values.ndim > _MAX_DIMENSIONS:
-        raise ValueError(f"Cannot pack values of shape {values.shape} with a mask {mask.shape}.")
-    kept = values[mask].astype(dtype, copy=False)
-    body = b"".join(
-        (
-            _CODES.pack(_DTYPE_CODES[dtype], _MASK_AS_BITS, _VALUES_AS_BYTES, values.ndim),
-            struct.pack(f"<{values.ndim}QQ", *values.shape, kept.size),
-            np.packbits(mask.ravel(), bitorder="little").tobytes(),
-            kept.tobytes(),
-        )
+    if dtype not in _DTYPE_CODES or (mask is not None and mask.dtype != np.bool_):
+        raise ValueError(f"Cannot pack {values.dtype} values with a {_name(mask)} mask.")
+    if values.ndim > _MAX_DIMENSIONS or (mask is not None and values.shape != mask.shape):
+        raise ValueError(f"Cannot pack values of shape {values.shape} with a {_name(mask)} mask.")
+    flat = values.ravel().astype(dtype, copy=False)
+    keep = None if mask is None else mask.ravel()
+    table = np.zeros(-(-flat.size // SEGMENT), _record(dtype))
+    sections: list[bytes] = []
+    for index, start in enumerate(range(0, flat.size, SEGMENT)):
+        part = slice(start, start + SEGMENT)
+        table[index] = _pack_segment(flat[part], keep if keep is None else keep[part], sections)
+    parts = (
+        _CODES.pack(_DTYPE_CODES[dtype], mask is not None, 0, values.ndim),
+        struct.pack(f"<{values.ndim}Q", *values.shape),
+        table.tobytes(),
+        *(section + bytes(len(section) % _WORD) for section in sections),
     )
+    body = b"".join(parts)
+    # What follows in a file stands where its width divides, as torch asks for.
+    body += bytes(-(_PREFIX.size + len(body)) % _ALIGNMENT)
     return _PREFIX.pack(MAGIC, VERSION, zlib.crc32(body)) + body
 
 
-def unpack(blob: Blob, name: str) -> Values:
-    """Unpack one tensor: kept entries bit for bit, pruned ones +0.0.
+def read_header(blob: Blob, name: str) -> Header:
+    """What a blob holds, once its checksum and all lengths in it are found right.
 
     Args:
         blob: What `pack` returned.
         name: The tensor's name, for the message of an error.
 
-    Returns:
-        A new, writable array of the packed shape and dtype (uint16 for bfloat16's bit patterns).
-        Beside it at most 5 MB are taken, however large the tensor is.
-
     Raises:
         CheckpointCorruptError: The bytes are truncated, altered or malformed.
         CheckpointVersionError: A newer release wrote them.
     """
-    layout = _parse(blob, name)
-    flat = np.zeros(layout.size, layout.dtype)
-    taken = 0
-    for start in range(0, layout.size, _BLOCK):
-        block = flat[start : start + _BLOCK]
-        bits = layout.mask_bits[start // 8 : (start + _BLOCK) // 8]
-        keep = np.unpackbits(bits, count=block.size, bitorder="little").view(np.bool_)
-        positions = np.flatnonzero(keep)  # five times as fast on booleans as on bytes
-        block[positions] = layout.kept[taken : taken + positions.size]
-        taken += positions.size
-    return flat.reshape(layout.shape)
+    return _parse(blob, name)[0]
+
+
+def unpack(blob: Blob, name: str) -> Values:
+    """Unpack one tensor: kept entries bit for bit, pruned ones +0.0.
+
+    Args and errors as `read_header`.
+
+    Returns:
+        A new, writable array of the packed shape and dtype (uint16 for bfloat16's bit patterns).
+        Beside it at most 20 MB are taken, however large the tensor is.
+    """
+    header, segments = _parse(blob, name)
+    flat = _zeros(header, header.dtype, name)
+    for start, segment in segments:
+        out = flat[start : start + segment.size]
+        whole = segment.kept == segment.size
+        kept = out if whole else np.empty(segment.kept, header.dtype)
+        fits = decode_words(segment.words, as_words(kept), turned=segment.turned)
+        _require(fits, name, "its values are malformed")
+        positions = _decode_mask(segment, name)
+        if not whole:
+            out[positions] = kept
+    return flat.reshape(header.shape)
 
 
 def unpack_mask(blob: Blob, name: str) -> Mask:
     """Unpack which entries of one tensor were kept; arguments and errors as `unpack`."""
-    layout = _parse(blob, name)
-    bits = np.unpackbits(layout.mask_bits, count=layout.size, bitorder="little")
-    return bits.view(np.bool_).reshape(layout.shape)
+    header, segments = _parse(blob, name)
+    flat = _zeros(header, np.dtype(np.bool_), name)
+    for start, segment in segments:
+        flat[start : start + segment.size][_decode_mask(segment, name)] = True
+    return flat.reshape(header.shape)
 
 
-def count_pruned(blob: Blob, name: str) -> int:
-    """Count the entries of one tensor that the mask prunes; arguments and errors as `unpack`."""
-    layout = _parse(blob, name)
-    return layout.size - layout.kept.size
+def _pack_segment(values: Values, keep: Mask | None, sections: list[bytes]) -> tuple[Any, ...]:
+    """Append a segment's sections; its record."""
+    coding, coded = MaskCoding.UNIFORM, b""
+    if keep is not None:
+        positions = np.flatnonzero(keep)
+        coding, coded = encode_mask(keep, positions)
+        values = values[positions]
+    turned, words = encode_words(as_words(values))
+    sections += [coded, *(section for pair in words for section in pair)]
+    lengths = [(len(first), len(second)) for first, second in words]
+    return values.size, coding, len(coded), turned, lengths
 
 
-def _parse(blob: Blob, name: str) -> _Layout:
+@cache
+def _record(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """How a segment of values of a dtype is described, little-endian and without gaps."""
+    word = [("first", "<u4"), ("second", "<u4")]
+    return np.dtype(
+        [
+            ("kept", "<u4"),
+            ("mask_coding", "u1"),
+            ("mask", "<u4"),
+            ("turned", "u1"),
+            ("words", word, (dtype.itemsize // 2,)),
+        ]
+    )
+
+
+def _decode_mask(segment: _Segment, name: str) -> Positions | slice:
+    coding = segment.mask_coding
+    _require(coding in tuple(MaskCoding), name, f"there is no mask coding {coding}")
+    positions = decode_mask(MaskCoding(coding), segment.mask, segment.size, segment.kept)
+    if positions is None:
+        raise _corrupt(name, f"its mask is malformed, or does not keep {segment.kept} entries")
+    return positions
+
+
+def _parse(blob: Blob, name: str) -> tuple[Header, Iterator[tuple[int, _Segment]]]:
+    """The header, and each segment with its place; nothing is allocated before all is checked."""
     data = np.frombuffer(blob, np.uint8)
     raw = data.data
     _require(data.size >= _START, name, f"{data.size} bytes are too few for a header")
@@ -137,36 +220,74 @@ def _parse(blob: Blob, name: str) -> _Layout:
             remedy="Upgrade pst-service.",
         )
     _require(version == VERSION, name, f"there is no version {version}")
-    _require(zlib.crc32(raw[_PREFIX.size :]) == checksum, name, "its checksum does not match")
-    code, mask_coding, value_coding, ndim = _CODES.unpack_from(raw, _PREFIX.size)
+    found = isal_zlib.crc32(raw[_PREFIX.size :])
+    _require(found == checksum, name, "its checksum does not match")
+    code, masked, reserved, ndim = _CODES.unpack_from(raw, _PREFIX.size)
     _require(code in _DTYPES, name, f"there is no dtype code {code}")
-    _require(mask_coding == _MASK_AS_BITS, name, f"there is no mask coding {mask_coding}")
-    _require(value_coding == _VALUES_AS_BYTES, name, f"there is no value coding {value_coding}")
+    _require(masked <= 1 and reserved == 0, name, "its header has bits without a meaning")
     _require(ndim <= _MAX_DIMENSIONS, name, f"it has {ndim} dimensions")
-    mask_start = _START + 8 * ndim + 8
-    _require(data.size >= mask_start, name, f"{data.size} bytes are too few for its header")
-    *shape, kept = struct.unpack_from(f"<{ndim}QQ", raw, _START)
-    return _split(data[mask_start:], _DTYPES[code], tuple(shape), kept, name)
-
-
-def _split(
-    data: NDArray[np.uint8], dtype: np.dtype[Any], shape: tuple[int, ...], kept: int, name: str
-) -> _Layout:
-    """Part what follows the header into mask and values, checked before anything is allocated."""
+    table_start = _START + 8 * ndim
+    _require(data.size >= table_start, name, f"{data.size} bytes are too few for its header")
+    shape = struct.unpack_from(f"<{ndim}Q", raw, _START)
     extent = math.prod(max(length, 1) for length in shape)
     _require(extent <= _MAX_EXTENT, name, f"its shape {shape} is too large")
+    table, sections = _split(data[table_start:], math.prod(shape), _record(_DTYPES[code]), name)
+    kept = int(table["kept"].sum(dtype=np.int64))
     size = math.prod(shape)
-    mask_length = -(-size // 8)
-    expected = mask_length + kept * dtype.itemsize
-    _require(data.size == expected, name, f"mask and values take {data.size} bytes, not {expected}")
-    mask_bits, values = data[:mask_length], data[mask_length:]
-    padding = int(mask_bits[-1]) >> (size % 8) if size % 8 else 0
-    _require(padding == 0, name, "the bits after the mask's end are not zero")
-    ones = int(np.bitwise_count(mask_bits).sum())
-    _require(ones == kept, name, f"its mask keeps {ones} entries, its header says {kept}")
-    return _Layout(dtype, shape, mask_bits, values.view(dtype))
+    _require(masked or kept == size, name, "it has no mask, and does not keep every entry")
+    header = Header(_DTYPES[code], shape, bool(masked), kept)
+    return header, _segments(table, sections, size)
+
+
+def _split(data: Bytes, size: int, record: np.dtype[Any], name: str) -> tuple[NDArray[Any], Bytes]:
+    """Part what follows the shape into the segments' table and their sections."""
+    count = -(-size // SEGMENT)
+    end = count * record.itemsize
+    _require(data.size >= end, name, f"{data.size} bytes are too few for {count} segments")
+    table, sections = np.frombuffer(data[:end].data, record), data[end:]
+    room = np.full(count, SEGMENT)
+    room[-1:] = size - SEGMENT * (count - 1)
+    _require(bool((table["kept"] <= room).all()), name, "a segment keeps more than it has")
+    _require(bool((table["turned"] <= 1).all()), name, "a segment has bits without a meaning")
+    words = table["words"]
+    lengths = [part.astype(np.int64) for part in (table["mask"], words["first"], words["second"])]
+    expected = sum(int((part + part % _WORD).sum()) for part in lengths)
+    spare = sections.size - expected
+    problem = f"its segments take {expected} bytes, and there are {sections.size}"
+    _require(0 <= spare < _ALIGNMENT and not sections[expected:].any(), name, problem)
+    return table, sections
+
+
+def _segments(table: NDArray[Any], data: Bytes, size: int) -> Iterator[tuple[int, _Segment]]:
+    end = 0
+
+    def take(length: int) -> Bytes:
+        nonlocal end
+        start, end = end, end + length + length % _WORD
+        return data[start : start + length]
+
+    for index, (kept, coding, mask_length, turned, lengths) in enumerate(table.tolist()):
+        start = index * SEGMENT
+        mask = take(mask_length)
+        words = tuple((take(first), take(second)) for first, second in lengths)
+        yield start, _Segment(min(SEGMENT, size - start), kept, coding, mask, turned, words)
+
+
+def _zeros(header: Header, dtype: np.dtype[Any], name: str) -> Values:
+    try:
+        return np.zeros(header.size, dtype)
+    except MemoryError:
+        raise _corrupt(name, f"a shape of {header.shape} does not fit into memory") from None
+
+
+def _name(mask: Mask | None) -> str:
+    return "missing" if mask is None else f"{mask.dtype} {mask.shape}"
 
 
 def _require(condition: bool, name: str, problem: str) -> None:
     if not condition:
-        raise CheckpointCorruptError(f"The packed bytes of tensor {name} are corrupt: {problem}.")
+        raise _corrupt(name, problem)
+
+
+def _corrupt(name: str, problem: str) -> CheckpointCorruptError:
+    return CheckpointCorruptError(f"The packed bytes of tensor {name} are corrupt: {problem}.")

@@ -1,21 +1,22 @@
-"""Packed checkpoints: Hugging Face folders whose pruned tensors are blobs under their own names.
+"""Packed checkpoints: Hugging Face folders whose tensors are blobs under their own names.
 
 Made from a dense folder and back; blob.py packs one tensor, transformers_plugin.py loads a model.
+Without torch.
 """
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from pst_core.errors import CheckpointCorruptError, CheckpointVersionError
 from pst_core.formats import blob
+from pst_core.formats.folder import CONFIG, read_json, rewrite, staged, weight_files
+from pst_core.formats.mask_coding import Mask
+from pst_core.formats.rounding import NAMES, round_to
+from pst_core.formats.tensor_file import FLOATS, Bytes, Entry, TensorReader, TensorWriter, opened
+from pst_core.spec import ValueDtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,44 +25,60 @@ QUANT_METHOD = "pst-packed"
 VERSION = 1
 
 _MIN_DIMENSIONS = 2
-INDEX = "model.safetensors.index.json"
-# Not copied: weights in any form, and the manifest, whose hashes would be another folder's.
-_LEFT_OUT = ("*.safetensors", INDEX, "pst.json", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack")
+SAFETENSORS_DTYPES = {dtype: name for name, dtype in FLOATS.items()}
 
 
-def write_packed(dense_dir: Path, masks: Mapping[str, blob.Mask], out_dir: Path) -> None:
+def write_packed(
+    dense_dir: Path,
+    masks: Mapping[str, Mask],
+    out_dir: Path,
+    value_dtype: ValueDtype | None = None,
+) -> None:
     """Write a dense Hugging Face folder in the packed format.
 
-    Weight files keep their names and shards, other files are copied (but `pst.json`).
+    Weight files keep their names and shards, other files are copied (but `pst.json`). At most one
+    tensor is in memory beside the masks.
 
     Args:
         dense_dir: The folder to read; its pruned entries are +0.0.
         masks: For each pruned tensor, by its name in the file: True where an entry is kept, bool,
-            in the shape of the tensor as stored. Tensors without a mask stay as they are.
+            in the shape of the tensor as stored. Other tensors are packed whole where that saves
+            something.
         out_dir: The folder to make. It may exist if it is empty; it appears whole or not at all.
+        value_dtype: What every float is rounded to; None: nothing is.
 
     Raises:
         ValueError: Masks and folder do not fit: no such tensor, another shape, fewer than two
-            dimensions, a pruned entry that is not +0.0, or a folder that is quantized already.
+            dimensions, a pruned entry that is not +0.0, a value too large for `value_dtype`, or
+            a folder that is quantized already.
         CheckpointCorruptError: The dense folder cannot be read.
         FileExistsError: `out_dir` holds something.
     """
-    config = read_json(dense_dir / "config.json")
+    config = read_json(dense_dir / CONFIG)
     if "quantization_config" in config:
         raise ValueError(f"{dense_dir} is quantized or packed already.")
     config["quantization_config"] = {"quant_method": QUANT_METHOD, "version": VERSION}
+    if value_dtype is not None:
+        config["dtype"] = value_dtype
     absent = set(masks)
 
-    def convert(name: str, tensor: "Tensor", _: str) -> "Tensor":
-        absent.discard(name)
-        if name in masks:
-            return _pack_tensor(name, tensor, masks[name])
-        if is_blob(str(tensor.dtype), tensor.shape):
-            raise ValueError(f"Tensor {name} is uint8 in one dimension: it would read as a blob.")
-        return tensor
+    def convert(reader: TensorReader, entry: Entry, writer: TensorWriter) -> None:
+        absent.discard(entry.name)
+        if is_blob(entry):
+            raise ValueError(f"Tensor {entry.name} is uint8 in one dimension, as only blobs are.")
+        data = reader.read(entry)
+        dtype = entry.dtype
+        if dtype in FLOATS and value_dtype is not None:
+            dtype = NAMES[value_dtype]
+            data = _rounded(entry, data, value_dtype)
+        packed = _pack(entry, dtype, data, masks.get(entry.name))
+        if packed is None:
+            writer.add(entry.name, dtype, entry.shape, data.data)
+        else:
+            writer.add(entry.name, "U8", (len(packed),), packed)
 
-    with _staged(out_dir) as stage:
-        _rewrite(dense_dir, stage, config, convert)
+    with staged(out_dir) as stage:
+        rewrite(dense_dir, stage, config, convert)
         if absent:
             raise ValueError(f"{dense_dir} has no tensors {sorted(absent)}.")
 
@@ -81,17 +98,21 @@ def unpack(packed_dir: Path, out_dir: Path) -> None:
     config = _read_packed_config(packed_dir)
     del config["quantization_config"]
 
-    def convert(name: str, tensor: "Tensor", file: str) -> "Tensor":
-        if is_blob(str(tensor.dtype), tensor.shape):
-            return to_tensor(blob.unpack(tensor.numpy(), f"{name} in {file}"))
-        return tensor
+    def convert(reader: TensorReader, entry: Entry, writer: TensorWriter) -> None:
+        data = reader.read(entry)
+        if not is_blob(entry):
+            writer.add(entry.name, entry.dtype, entry.shape, data.data)
+            return
+        values = blob.unpack(data, f"{entry.name} in {reader.name}")
+        dtype = SAFETENSORS_DTYPES[values.dtype]
+        writer.add(entry.name, dtype, values.shape, values.reshape(-1).view(np.uint8).data)
 
-    with _staged(out_dir) as stage:
-        _rewrite(packed_dir, stage, config, convert)
+    with staged(out_dir) as stage:
+        rewrite(packed_dir, stage, config, convert)
 
 
-def read_masks(packed_dir: Path) -> Iterator[tuple[str, blob.Mask]]:
-    """Read which entries each pruned tensor keeps, without torch.
+def read_masks(packed_dir: Path) -> Iterator[tuple[str, Mask]]:
+    """Read which entries each pruned tensor keeps.
 
     Yields:
         Name and mask (bool, in the dense tensor's shape) of one pruned tensor after another.
@@ -101,14 +122,15 @@ def read_masks(packed_dir: Path) -> Iterator[tuple[str, blob.Mask]]:
         CheckpointVersionError: A newer release wrote it.
     """
     for name, data, label in _read_blobs(packed_dir):
-        yield name, blob.unpack_mask(data, label)
+        if blob.read_header(data, label).is_masked:
+            yield name, blob.unpack_mask(data, label)
 
 
 def read_tensors(packed_dir: Path) -> Iterator[tuple[str, blob.Values]]:
-    """Read each pruned tensor in dense form, without torch; errors as `read_masks`.
+    """Read every packed tensor, pruned or not, in dense form; errors as `read_masks`.
 
     Yields:
-        Name and values of one pruned tensor after another; bfloat16 as uint16 bit patterns.
+        Name and values of one packed tensor after another; bfloat16 as uint16 bit patterns.
     """
     for name, data, label in _read_blobs(packed_dir):
         yield name, blob.unpack(data, label)
@@ -116,7 +138,7 @@ def read_tensors(packed_dir: Path) -> Iterator[tuple[str, blob.Values]]:
 
 def is_packed(directory: Path) -> bool:
     """Whether a folder's config.json says that it is packed."""
-    declared = read_json(directory / "config.json").get("quantization_config")
+    declared = read_json(directory / CONFIG).get("quantization_config")
     return isinstance(declared, dict) and declared.get("quant_method") == QUANT_METHOD
 
 
@@ -131,17 +153,6 @@ def require_version(version: object) -> None:
         )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises CheckpointCorruptError, with the path, where that is not one."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointCorruptError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointCorruptError(f"{path} holds no JSON object.")
-    return content
-
-
 def to_tensor(values: blob.Values) -> "Tensor":
     """Give an unpacked array to torch without a copy; uint16 becomes bfloat16, bit for bit."""
     import torch
@@ -150,104 +161,62 @@ def to_tensor(values: blob.Values) -> "Tensor":
     return tensor.view(torch.bfloat16) if values.dtype == np.uint16 else tensor
 
 
-def _pack_tensor(name: str, tensor: "Tensor", mask: blob.Mask) -> "Tensor":
-    import torch
+def is_blob(entry: Entry) -> bool:
+    return looks_like_blob(entry.dtype, entry.shape)
 
-    # A blob could by chance be as long as a vector, and load elsewhere as its weights.
-    if tensor.ndim < _MIN_DIMENSIONS or not tensor.is_floating_point():
-        raise ValueError(f"Tensor {name} is no float matrix: {tensor.dtype}, {tensor.shape}.")
-    values = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+def looks_like_blob(dtype: str, shape: Sequence[int]) -> bool:
+    """Whether a tensor of a packed folder is another one's packed form."""
+    return dtype == "U8" and len(shape) == 1
+
+
+def _pack(entry: Entry, dtype: str, data: Bytes, mask: Mask | None) -> bytes | None:
+    """A tensor's blob; None where it is better left as it is."""
+    if mask is None:
+        if dtype not in FLOATS:
+            return None
+        packed = blob.pack(data.view(FLOATS[dtype]).reshape(entry.shape))
+        # One as long as a vector could load elsewhere as that vector's weights.
+        return packed if len(packed) < data.size and entry.shape != (len(packed),) else None
+    if len(entry.shape) < _MIN_DIMENSIONS or dtype not in FLOATS:
+        raise ValueError(f"Tensor {entry.name} is no float matrix: {dtype}, {entry.shape}.")
+    values = data.view(FLOATS[dtype]).reshape(entry.shape)
     try:
         packed = blob.pack(values, mask)
     except ValueError as error:
-        raise ValueError(f"Tensor {name}: {error}") from error
+        raise ValueError(f"Tensor {entry.name}: {error}") from error
     if values[~mask].view(np.uint8).any():
-        raise ValueError(f"Tensor {name} has pruned entries that are not +0.0.")
-    return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+        raise ValueError(f"Tensor {entry.name} has pruned entries that are not +0.0.")
+    return packed
 
 
-def is_blob(dtype: str, shape: Sequence[int]) -> bool:
-    return dtype in {"U8", "torch.uint8"} and len(shape) == 1
+def _rounded(entry: Entry, data: Bytes, value_dtype: ValueDtype) -> Bytes:
+    values = data.view(FLOATS[entry.dtype])
+    rounded = round_to(values, entry.dtype, value_dtype)
+    if _count_infinite(rounded, NAMES[value_dtype]) > _count_infinite(values, entry.dtype):
+        raise ValueError(f"Tensor {entry.name} has values that {value_dtype} cannot hold.")
+    return rounded.view(np.uint8)
+
+
+def _count_infinite(values: blob.Values, dtype: str) -> int:
+    if dtype == "BF16":
+        return int(((values & 0x7FFF) == 0x7F80).sum())  # noqa: PLR2004 -- infinity's bits
+    return int(np.isinf(values).sum())
 
 
 def _read_blobs(packed_dir: Path) -> Iterator[tuple[str, blob.Blob, str]]:
     """Yield each blob with its tensor's name and a label that names tensor and file."""
     _read_packed_config(packed_dir)
     for path in weight_files(packed_dir):
-        with _opened(path, "numpy") as file:
-            for name in list(file.keys()):
-                view = file.get_slice(name)
-                if is_blob(view.get_dtype(), view.get_shape()):
-                    yield name, file.get_tensor(name), f"{name} in {path.name}"
-
-
-def _rewrite(
-    source: Path,
-    target: Path,
-    config: dict[str, Any],
-    convert: Callable[[str, "Tensor", str], "Tensor"],
-) -> None:
-    """Copy a folder with another config.json and each tensor converted, shard by shard."""
-    from safetensors.torch import save_file
-
-    ignore = shutil.ignore_patterns(*_LEFT_OUT)
-    shutil.copytree(source, target, ignore=ignore, copy_function=shutil.copyfile)
-    total_size = 0
-    for path in weight_files(source):
-        with _opened(path, "pt") as file:
-            names = list(file.keys())
-            tensors = {name: convert(name, file.get_tensor(name), path.name) for name in names}
-            save_file(tensors, target / path.name, metadata=file.metadata())
-        total_size += sum(tensor.nbytes for tensor in tensors.values())
-    if (source / INDEX).is_file():
-        index = read_json(source / INDEX)
-        index["metadata"] = {**(index.get("metadata") or {}), "total_size": total_size}
-        _write_json(target / INDEX, index)
-    _write_json(target / "config.json", config)
-
-
-@contextmanager
-def _staged(out_dir: Path) -> Iterator[Path]:
-    """Give the path of a folder that becomes `out_dir` at the end, or vanishes on an error."""
-    if out_dir.exists() and any(out_dir.iterdir()):
-        raise FileExistsError(f"{out_dir} is not empty.")
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    stage = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.partial")
-    try:
-        yield stage
-        stage.replace(out_dir)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-@contextmanager
-def _opened(path: Path, framework: str) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework=framework) as file:
-            yield file
-    except (SafetensorError, FileNotFoundError) as error:
-        raise CheckpointCorruptError(f"{path} cannot be read: {error}") from error
-
-
-def weight_files(directory: Path) -> list[Path]:
-    """List the folder's weight files as transformers would: the single one, else the shards."""
-    if (directory / "model.safetensors").is_file():
-        return [directory / "model.safetensors"]
-    weight_map = read_json(directory / INDEX).get("weight_map")
-    names = {str(name) for name in weight_map.values()} if isinstance(weight_map, dict) else set()
-    if not names or any(name != Path(name).name for name in names):
-        raise CheckpointCorruptError(f"{directory / INDEX} names no files of its own folder.")
-    return [directory / name for name in sorted(names)]
+        with opened(path) as reader:
+            for entry in reader.entries:
+                if is_blob(entry):
+                    yield entry.name, reader.read(entry), f"{entry.name} in {reader.name}"
 
 
 def _read_packed_config(directory: Path) -> dict[str, Any]:
-    config = read_json(directory / "config.json")
-    declared = config.get("quantization_config")
-    if not isinstance(declared, dict) or declared.get("quant_method") != QUANT_METHOD:
+    config = read_json(directory / CONFIG)
+    if not is_packed(directory):
         raise CheckpointCorruptError(f"{directory} is not packed by its config.json.")
-    require_version(declared.get("version"))
+    require_version(config["quantization_config"].get("version"))
     return config
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

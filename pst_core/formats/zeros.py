@@ -3,20 +3,21 @@
 Which files make a model, and what the counts say of it, is not known here.
 """
 
-import json
+import hashlib
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
-from pst_core.errors import CheckpointCorruptError
 from pst_core.fields import Strict
 from pst_core.formats import blob, packed
+from pst_core.formats.tensor_file import Bytes, Entry, TensorReader, opened
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Digest
 
 # Of each dtype the unsigned integer of its width, and the bits that are all 0 in a zero: all but
 # the sign's. What is not here, as the types of four and six bits, is not counted.
@@ -34,7 +35,6 @@ _ZERO_BITS: dict[str, tuple[str, int]] = {
     for width in (1, 2, 4, 8)
     for sign in "IU"
 }
-_BLOB_DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "uint16": "BF16"}
 _CHUNK = 1 << 22  # entries read at once
 
 
@@ -54,66 +54,59 @@ class TensorCount(Strict):
     """Zeros by value, of its entries."""
     bytes: int
     """As stored."""
+    sha256: str | None = None
+    """Of its bytes in dense form; null: not asked for."""
 
 
-def count_file(path: Path, *, may_be_packed: bool) -> Iterator[TensorCount]:
+def count_file(path: Path, *, may_be_packed: bool, hashed: bool = False) -> Iterator[TensorCount]:
     """Count tensor after tensor, in the order of their bytes.
 
     Args:
         path: A safetensors file.
         may_be_packed: Whether bytes in one dimension are packed tensors.
+        hashed: Whether to give each tensor's SHA-256.
 
     Raises:
         CheckpointCorruptError: The file or a packed tensor in it is malformed; names it.
         CheckpointVersionError: A newer release packed a tensor.
     """
-    try:
-        header, start = _read_header(path)
-        with path.open("rb") as file:
-            for name, entry in header.items():
-                begin, end = entry["data_offsets"]
-                file.seek(start + begin)
-                found = {"name": name, "file": path.name, "bytes": end - begin}
-                if may_be_packed and packed.is_blob(entry["dtype"], entry["shape"]):
-                    data = np.fromfile(file, np.uint8, end - begin)
-                    found |= _count_blob(data, f"{name} in {path.name}")
-                else:
-                    found |= _count_dense(file, entry["dtype"], entry["shape"])
-                yield TensorCount.model_validate(found)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointCorruptError(f"{path} cannot be read: {error}.") from error
+    with opened(path) as reader:
+        for entry in reader.entries:
+            found = {"name": entry.name, "file": path.name, "bytes": entry.end - entry.begin}
+            digest = hashlib.sha256() if hashed else None
+            if may_be_packed and packed.is_blob(entry):
+                found |= _count_blob(reader.read(entry), f"{entry.name} in {path.name}", digest)
+            else:
+                found |= _count_dense(reader, entry, digest)
+            found["sha256"] = digest and digest.hexdigest()
+            yield TensorCount.model_validate(found)
 
 
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The description of each tensor, and where the bytes begin that it counts from."""
-    # Refuses what does not fit together, down to the last byte, so that nothing below has to.
-    with safe_open(path, framework="numpy"):
-        pass
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    in_order = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
-    return dict(in_order), 8 + length
-
-
-def _count_dense(file: BinaryIO, dtype: str, shape: Sequence[int]) -> dict[str, Any]:
-    entries, zeros = math.prod(shape), None
-    if dtype in _ZERO_BITS:
-        width, _ = _ZERO_BITS[dtype]
+def _count_dense(reader: TensorReader, entry: Entry, digest: "Digest | None") -> dict[str, Any]:
+    zeros = None
+    if entry.dtype in _ZERO_BITS:
         zeros = 0
-        for begin in range(0, entries, _CHUNK):
-            count = min(_CHUNK, entries - begin)
-            zeros += _count_zeros(np.fromfile(file, width, count), dtype)
-    return _describe(dtype, shape, zeros, None)
+        for piece in reader.read_pieces(entry, np.dtype(_ZERO_BITS[entry.dtype][0]), _CHUNK):
+            zeros += _count_zeros(piece, entry.dtype)
+            _update(digest, piece)
+    else:
+        _update(digest, reader.read(entry))
+    return _describe(entry.dtype, entry.shape, zeros, None)
 
 
-def _count_blob(data: NDArray[np.uint8], label: str) -> dict[str, Any]:
-    values = blob.unpack(data, label)
-    dtype = _BLOB_DTYPES[values.dtype.name]
+def _count_blob(data: Bytes, label: str, digest: "Digest | None") -> dict[str, Any]:
+    values, header = blob.unpack(data, label), blob.read_header(data, label)
+    _update(digest, values)
+    dtype = packed.SAFETENSORS_DTYPES[values.dtype]
     width, _ = _ZERO_BITS[dtype]
     zeros = _count_zeros(values.reshape(-1).view(width), dtype)
-    return _describe(dtype, values.shape, zeros, blob.count_pruned(data, label))
+    pruned = header.size - header.kept if header.is_masked else None
+    return _describe(dtype, values.shape, zeros, pruned)
+
+
+def _update(digest: "Digest | None", values: NDArray[Any]) -> None:
+    if digest is not None:
+        digest.update(values.reshape(-1).view(np.uint8).data)
 
 
 def _count_zeros(bits: NDArray[Any], dtype: str) -> int:

@@ -139,6 +139,7 @@ def sizes(outcome: Outcome) -> str:
         (code(name), size(count), f"{dense / count:.2f} ×" if dense and count else "not known")
         for name, count in outcome.bytes.items()
     ]
+    rows += [(code(name), "not made", plain(why)) for name, why in outcome.refused.items()]
     return table(("format", "weights", "smaller than dense by"), "lrr", rows)
 
 

@@ -1,7 +1,6 @@
 """Finished compressions of tiny models, to be verified or spoiled."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,8 +8,14 @@ from pathlib import Path
 
 from pst_core.compress import compress
 from pst_core.events import Event
-from pst_core.formats.blob import Mask
-from pst_core.formats.manifest import Manifest, list_files, read_manifest, write_manifest
+from pst_core.formats.manifest import (
+    Manifest,
+    list_files,
+    read_manifest,
+    read_sealed,
+    write_manifest,
+)
+from pst_core.formats.mask_coding import Mask
 from pst_core.formats.packed import read_masks, write_packed
 from pst_core.prepare import Sources
 from pst_core.report import Report
@@ -85,6 +90,6 @@ def repack(export: Export, dense: Path, masks: dict[str, Mask]) -> None:
 
 
 def edit_manifest(folder: Path, edit: Callable[[dict[str, object]], None]) -> None:
-    document = json.loads((folder / "pst.json").read_bytes())
+    document = read_sealed(folder / "pst.json")
     edit(document["outcome"])
     write_manifest(folder, Manifest.model_validate(document))

@@ -93,6 +93,7 @@ def outcome() -> dict[str, Any]:
         "parameters": 1_234_577,
         "trainable_parameters": 54_331,
         "bytes": {"dense": 4_938_308, "packed": 1_111_013},
+        "refused": {},
         "data": {
             "sha256": "c0ffee" * 10 + "beef",
             "labels": ["neg", "pos"],

@@ -16,6 +16,8 @@ from pst_core.__main__ import cli
 from pst_core.formats.manifest import read_manifest
 from pst_core.report import Report
 from tests.pst_core import tiny
+from tests.pst_core.exports import sha256s
+from tests.pst_core.finished import finish
 
 HYPERPARAMETERS = {"epochs": 1, "batch_size": 16, "rank": 2, "score_rank": 2}
 
@@ -48,7 +50,7 @@ def launch(folder: Path) -> "Popen[str]":
     return Popen(words, cwd=folder, env=env, stdout=PIPE, stderr=PIPE, text=True, encoding="utf-8")
 
 
-def finish(folder: Path, process: "Popen[str]") -> Finished:
+def wait_for(folder: Path, process: "Popen[str]") -> Finished:
     stdout, stderr = process.communicate()
     return Finished(folder, process.returncode, stdout, stderr)
 
@@ -71,7 +73,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Finishe
         started = {name: launch(folder) for name, folder in folders.items()}
         for process in started.values():
             stack.callback(process.kill)
-        yield {name: finish(folders[name], process) for name, process in started.items()}
+        yield {name: wait_for(folders[name], process) for name, process in started.items()}
 
 
 def test_a_compression_exits_with_0(runs: dict[str, Finished]) -> None:
@@ -174,6 +176,20 @@ def test_a_folder_that_is_not_empty_is_refused_and_left_alone(tmp_path: Path) ->
     assert kept.read_text(encoding="utf-8") == "keep me"
 
 
+def test_an_adapter_is_rebuilt_from_its_base(tmp_path: Path) -> None:
+    base = tiny.save_model(tmp_path / "base")
+    done = finish(base, "text-classification", tmp_path)
+    command = ["rebuild", str(done.adapter), f"file:{base}", str(tmp_path / "out")]
+    assert CliRunner().invoke(cli, command).exit_code == 0
+    assert sha256s(tmp_path / "out") == sha256s(done.dense)
+
+
+def test_an_adapter_is_not_rebuilt_over_something_else(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["rebuild", str(tmp_path), "base", str(tmp_path.parent)])
+    assert result.exit_code == 2
+    assert "is not empty: choose a new folder" in unwrapped(result.output)
+
+
 def test_without_a_command_the_help_is_shown() -> None:
     result = CliRunner().invoke(cli, [])
-    assert {"compress", "verify", "inspect"} <= set(result.output.split())
+    assert {"compress", "verify", "rebuild", "inspect"} <= set(result.output.split())

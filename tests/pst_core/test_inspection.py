@@ -23,6 +23,7 @@ from pst_core.errors import (
 )
 from pst_core.formats import blob, packed
 from pst_core.formats.manifest import Manifest, write_manifest
+from pst_core.formats.mask_coding import Mask
 from pst_core.formats.zeros import TensorCount
 from pst_core.inspection import Inspection, inspect
 from tests.pst_core import sample_report
@@ -53,7 +54,7 @@ def write_shards(folder: Path, tensors: dict[str, torch.Tensor]) -> Path:
     return folder
 
 
-def write_packed(folder: Path, values: torch.Tensor, mask: blob.Mask) -> Path:
+def write_packed(folder: Path, values: torch.Tensor, mask: Mask) -> Path:
     """A packed folder of one matrix and a bias."""
     dense = write(folder.with_name("dense"), {"a.weight": values, "a.bias": torch.zeros(7)})
     (dense / "config.json").write_text("{}", encoding="utf-8")

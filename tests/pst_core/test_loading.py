@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from pst_core.errors import (
     UnsupportedModelError,
 )
 from pst_core.formats import packed
+from pst_core.formats.manifest import write_sealed
 
 PRUNED = "bert.encoder.layer.0.output.dense.weight"
 
@@ -68,7 +70,7 @@ def write_manifest(folder: Path) -> None:
         }
         for path in folder.iterdir()
     }
-    (folder / "pst.json").write_text(json.dumps({"files": files}), encoding="utf-8")
+    write_sealed(folder / "pst.json", {"files": files})
 
 
 def edit_config(folder: Path, **changes: object) -> None:
@@ -78,9 +80,12 @@ def edit_config(folder: Path, **changes: object) -> None:
 
 def flip_a_value(folder: Path, name: str) -> None:
     """Change one bit of a tensor as stored, leaving the file well-formed."""
-    weights = load_file(folder / "model.safetensors")
-    weights[name].view(torch.uint8).view(-1)[-1] ^= 1
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    (length,) = struct.unpack("<Q", data[:8])
+    begin, end = json.loads(data[8 : 8 + length])[name]["data_offsets"]
+    data[8 + length + (begin + end) // 2] ^= 1
+    path.write_bytes(data)
 
 
 def test_packed_and_dense_load_as_the_same_model(dense_dir: Path, packed_dir: Path) -> None:
@@ -147,21 +152,27 @@ def test_a_missing_file_is_refused_with_its_name(packed_dir: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../dense/config.json", "/etc/hostname"])
 def test_a_manifest_that_points_out_of_the_folder_is_refused(packed_dir: Path, name: str) -> None:
-    text = json.dumps({"files": {name: {"sha256": "", "size": 0}}})
-    (packed_dir / "pst.json").write_text(text, encoding="utf-8")
+    write_sealed(packed_dir / "pst.json", {"files": {name: {"sha256": "", "size": 0}}})
     with pytest.raises(CheckpointCorruptError, match="malformed entry"):
         pst_core.load(packed_dir)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"files": []}', '{"files": {"config.json": 1}}'])
-def test_a_malformed_manifest_is_refused(packed_dir: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "[]", '{"files": {}}'])
+def test_a_manifest_that_is_not_ours_is_refused(packed_dir: Path, text: str) -> None:
     (packed_dir / "pst.json").write_text(text, encoding="utf-8")
     with pytest.raises(CheckpointCorruptError, match=r"pst\.json"):
         pst_core.load(packed_dir)
 
 
+@pytest.mark.parametrize("files", [[], {"config.json": 1}])
+def test_a_malformed_manifest_is_refused(packed_dir: Path, files: object) -> None:
+    write_sealed(packed_dir / "pst.json", {"files": files})
+    with pytest.raises(CheckpointCorruptError, match=r"pst\.json"):
+        pst_core.load(packed_dir)
+
+
 def test_a_manifest_without_hashes_is_no_obstacle(packed_dir: Path) -> None:
-    (packed_dir / "pst.json").write_text('{"version": 1}', encoding="utf-8")
+    write_sealed(packed_dir / "pst.json", {"version": 1})
     assert pst_core.load(packed_dir)[0] is not None
 
 

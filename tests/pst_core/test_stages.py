@@ -256,6 +256,16 @@ def test_the_masks_are_where_the_model_is_not_zero(
         assert torch.equal(mask, model.get_parameter(name) != 0)
 
 
+def test_the_factors_are_those_of_the_masked_tensors(
+    stage: tuple[PreTrainedModel, Trained],
+) -> None:
+    trained = stage[1]
+    assert trained.factors.keys() == trained.masks.keys()
+    for name, mask in trained.masks.items():
+        factors = trained.factors[name]
+        assert (len(factors.U), len(factors.V.T)) == mask.shape
+
+
 @pytest.mark.parametrize(("rows", "sizes"), [(5, [4, 1]), (1000, [4, 4])])
 def test_wanda_sees_the_first_rows_of_the_training_split(
     rows: int, sizes: Sequence[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

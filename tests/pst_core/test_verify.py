@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pst_core.errors import CheckpointCorruptError, SparsityMissedError
-from pst_core.formats.blob import Mask
+from pst_core.formats.mask_coding import Mask
 from pst_core.prepare import Sources
 from pst_core.references import DataSource
 from tests.pst_core import tiny

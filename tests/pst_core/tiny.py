@@ -94,11 +94,11 @@ def save_tokenizer(
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
 
 
-def language_model() -> PreTrainedModel:
+def language_model(*, layers: int = 2) -> PreTrainedModel:
     """A GPT-2 with a tied head."""
     torch.manual_seed(0)
     config = GPT2Config(
-        n_embd=32, n_layer=2, n_head=2, n_positions=64, vocab_size=len(VOCABULARY),
+        n_embd=32, n_layer=layers, n_head=2, n_positions=64, vocab_size=len(VOCABULARY),
         bos_token_id=VOCABULARY["[SEP]"], eos_token_id=VOCABULARY["[SEP]"], initializer_range=0.2,
     )  # fmt: skip
     return GPT2LMHeadModel(config)

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from pst_core.errors import CheckpointCorruptError, CheckpointVersionError
 from pst_core.formats import blob, packed
+from pst_core.formats.folder import weight_bytes
+from pst_core.formats.mask_coding import Mask
+from pst_core.spec import ValueDtype
 
 SHARD = "model-0000{}-of-00002.safetensors"
 CONFIG = {"architectures": ["BertModel"], "hidden_size": 8, "model_type": "bert"}
@@ -28,7 +32,7 @@ def make_weights(dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     }
 
 
-def prune(weights: dict[str, torch.Tensor]) -> dict[str, blob.Mask]:
+def prune(weights: dict[str, torch.Tensor]) -> dict[str, Mask]:
     """Zero nine tenths of the two matrices, and return the masks."""
     rng = np.random.default_rng(0)
     masks = {name: rng.random(weights[name].shape) < 0.1 for name in ("a.weight", "b.weight")}
@@ -72,12 +76,12 @@ def dense_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def masks() -> dict[str, blob.Mask]:
+def masks() -> dict[str, Mask]:
     return prune(make_weights())
 
 
 @pytest.fixture
-def packed_dir(dense_dir: Path, masks: dict[str, blob.Mask]) -> Path:
+def packed_dir(dense_dir: Path, masks: dict[str, Mask]) -> Path:
     packed.write_packed(dense_dir, masks, dense_dir.with_name("packed"))
     return dense_dir.with_name("packed")
 
@@ -109,6 +113,50 @@ def test_shards_stay_shards(tmp_path: Path) -> None:
     assert content(tmp_path / "again") == content(tmp_path / "dense")
 
 
+def test_neither_packing_nor_unpacking_holds_the_whole_model(tmp_path: Path) -> None:
+    one = 4 * 512 * 1024
+    generator = torch.Generator().manual_seed(0)
+    weights = {f"{name}.weight": torch.randn(512, 1024, generator=generator) for name in "abcdefgh"}
+    write_folder(tmp_path / "dense", weights)
+    del weights
+    tracemalloc.start()
+    packed.write_packed(tmp_path / "dense", {}, tmp_path / "packed")
+    packed.unpack(tmp_path / "packed", tmp_path / "again")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * one
+
+
+@pytest.mark.parametrize(
+    ("asked", "dtype"), [("float16", torch.float16), ("bfloat16", torch.bfloat16)]
+)
+def test_values_are_rounded_where_that_is_asked_for(
+    dense_dir: Path, masks: dict[str, Mask], tmp_path: Path, asked: ValueDtype, dtype: torch.dtype
+) -> None:
+    packed.write_packed(dense_dir, masks, tmp_path / "packed", asked)
+    packed.unpack(tmp_path / "packed", tmp_path / "again")
+    found = load_file(tmp_path / "again" / "model.safetensors")
+    for name, tensor in load_file(dense_dir / "model.safetensors").items():
+        assert torch.equal(found[name], tensor.to(dtype)), name
+
+
+def test_a_value_too_large_to_round_is_refused_by_name(tmp_path: Path) -> None:
+    write_folder(tmp_path / "dense", {"a.weight": torch.full((2, 2), 1e6)})
+    with pytest.raises(ValueError, match=r"a\.weight has values that float16 cannot hold"):
+        packed.write_packed(tmp_path / "dense", {}, tmp_path / "packed", "float16")
+
+
+def test_large_unpruned_tensors_are_packed_too(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    write_folder(tmp_path / "dense", {"embed.weight": torch.randn(256, 256, generator=generator)})
+    packed.write_packed(tmp_path / "dense", {}, tmp_path / "packed")
+    assert not dict(packed.read_masks(tmp_path / "packed"))
+    sizes = [weight_bytes(tmp_path / name) for name in ("dense", "packed")]
+    assert sizes[1] < 0.9 * sizes[0]
+    packed.unpack(tmp_path / "packed", tmp_path / "again")
+    assert content(tmp_path / "again") == content(tmp_path / "dense")
+
+
 def test_a_pruned_tensor_is_one_blob_under_its_own_name(packed_dir: Path) -> None:
     stored = load_file(packed_dir / "model.safetensors")
     assert stored["a.weight"].dtype == torch.uint8
@@ -129,7 +177,7 @@ def test_the_config_says_how_it_is_packed_and_nothing_else(packed_dir: Path) -> 
 
 
 def test_the_manifest_and_other_weights_are_not_copied(
-    dense_dir: Path, masks: dict[str, blob.Mask], tmp_path: Path
+    dense_dir: Path, masks: dict[str, Mask], tmp_path: Path
 ) -> None:
     for name in ("pst.json", "pytorch_model.bin"):
         (dense_dir / name).write_text("{}", encoding="utf-8")
@@ -141,7 +189,7 @@ def test_the_manifest_and_other_weights_are_not_copied(
     }
 
 
-def test_masks_are_read_back(packed_dir: Path, masks: dict[str, blob.Mask]) -> None:
+def test_masks_are_read_back(packed_dir: Path, masks: dict[str, Mask]) -> None:
     read = dict(packed.read_masks(packed_dir))
     assert read.keys() == masks.keys()
     assert all(np.array_equal(read[name], mask) for name, mask in masks.items())
@@ -164,7 +212,7 @@ def test_masks_are_read_without_torch(packed_dir: Path) -> None:
 
 
 def test_a_folder_that_holds_something_is_not_written_to(
-    dense_dir: Path, masks: dict[str, blob.Mask], tmp_path: Path
+    dense_dir: Path, masks: dict[str, Mask], tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
@@ -174,7 +222,7 @@ def test_a_folder_that_holds_something_is_not_written_to(
 
 
 def test_an_empty_folder_is_written_to(
-    dense_dir: Path, masks: dict[str, blob.Mask], tmp_path: Path
+    dense_dir: Path, masks: dict[str, Mask], tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     packed.write_packed(dense_dir, masks, tmp_path / "out")
@@ -192,7 +240,7 @@ def test_an_empty_folder_is_written_to(
     ids=["absent", "shape", "vector", "not zero"],
 )
 def test_a_mask_that_does_not_fit_leaves_no_folder(
-    dense_dir: Path, tmp_path: Path, name: str, mask: blob.Mask, problem: str
+    dense_dir: Path, tmp_path: Path, name: str, mask: Mask, problem: str
 ) -> None:
     with pytest.raises(ValueError, match=problem):
         packed.write_packed(dense_dir, {name: mask}, tmp_path / "out")
@@ -210,7 +258,7 @@ def test_a_pruned_negative_zero_is_not_dropped_in_silence(tmp_path: Path) -> Non
 
 def test_a_tensor_that_would_read_as_a_blob_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "dense", {"table": torch.zeros(7, dtype=torch.uint8)})
-    with pytest.raises(ValueError, match="would read as a blob"):
+    with pytest.raises(ValueError, match="as only blobs are"):
         packed.write_packed(tmp_path / "dense", {}, tmp_path / "out")
 
 

@@ -1,0 +1,73 @@
+"""Bytes coded by their frequencies alone, as raw deflate streams (RFC 1951), and back."""
+
+import zlib
+from typing import cast
+
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+
+_RAW = -15  # a window of 2**15 bytes, neither header nor checksum
+_MEMORY = 9  # the longest blocks, so the fewest Huffman tables
+_FAST, _THOROUGH = 1, 6
+# A stream that saves less than this share costs more time than it saves bytes.
+_WORTH = 0.98
+# What a block's Huffman table takes, about; a stream starts with one.
+_TABLE = 60
+# Whether a stream is worth trying is told by so many bytes, evenly spread: counting all takes as
+# long as coding them.
+_SAMPLE = 1 << 14
+# Its type stubs take the class for an instance.
+_MALFORMED = cast("type[Exception]", isal_zlib.IsalError)
+
+
+def entropy_bytes(data: Bytes) -> float:
+    """The order-0 entropy of all bytes together, in bytes: what codes for single bytes can't beat.
+
+    H = −Σ n_v · log2(n_v / n) / 8 over the byte values v (Shannon 1948).
+    """
+    counts = np.bincount(data, minlength=256)
+    counts = counts[counts > 0]
+    return float(-(counts * np.log2(counts / data.size)).sum() / 8)
+
+
+def estimate_bits(data: Bytes) -> float:
+    """About the order-0 entropy of one byte, in bits."""
+    sample = _sample(data)
+    return 8 * entropy_bytes(sample) / sample.size if sample.size else 0.0
+
+
+def deflate(data: Bytes) -> bytes | None:
+    """Code bytes by their frequencies; None where that is hardly shorter than they are."""
+    bits = estimate_bits(data)
+    if bits * data.size / 8 + _TABLE >= _WORTH * data.size:
+        return None
+    coded = _compress(data, _FAST, zlib.Z_HUFFMAN_ONLY)
+    if bits < 1:
+        # A Huffman code has at least one bit for each byte; runs need less.
+        coded = min(coded, _compress(data, _THOROUGH, zlib.Z_DEFAULT_STRATEGY), key=len)
+    return coded if len(coded) < data.size else None
+
+
+def inflate(coded: Bytes, limit: int) -> Bytes | None:
+    """Decode a stream; None where it is malformed, or holds more than `limit` bytes."""
+    # isal reads the same streams as zlib in less than half the time.
+    stream = isal_zlib.decompressobj(wbits=_RAW)
+    try:
+        data = stream.decompress(coded.data, limit + 1)
+    except _MALFORMED:
+        return None
+    if not stream.eof or stream.unused_data or len(data) > limit:
+        return None
+    return np.frombuffer(data, np.uint8)
+
+
+def _compress(data: Bytes, level: int, strategy: int) -> bytes:
+    stream = zlib.compressobj(level, zlib.DEFLATED, _RAW, _MEMORY, strategy)
+    return stream.compress(data.data) + stream.flush()
+
+
+def _sample(data: Bytes) -> Bytes:
+    return data[:: max(data.size // _SAMPLE, 1)]

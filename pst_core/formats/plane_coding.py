@@ -1,0 +1,94 @@
+"""Planes of bytes, raw or coded; few values are grouped first, several to a byte.
+
+A Huffman code gives each byte a whole number of bits, which wastes most where few values share
+most of the frequency, as the exponents of what a threshold keeps. A code for groups of them does
+not, and has fewer bytes to decode.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pst_core.formats.deflate import Bytes, deflate, inflate
+
+_MOST = 16  # values that fit two to a byte
+
+
+def encode_plane(plane: Bytes) -> bytes | None:
+    """Code a plane; None where it is best left as it is.
+
+    Returns:
+        The number of values in the alphabet, 0 for all 256; the values; and the plane, or indices
+        into the alphabet in groups, deflated where that is shorter. Shorter than the plane.
+    """
+    alphabet = _alphabet(plane)
+    if alphabet.size > _MOST:
+        stream = deflate(plane)
+        return None if stream is None else _shorter(b"\0" + stream, plane)
+    head = bytes([alphabet.size]) + alphabet.tobytes()
+    if alphabet.size == 1:
+        return _shorter(head, plane)
+    index = np.zeros(256, np.uint8)
+    index[alphabet] = np.arange(alphabet.size)
+    groups = _group(index[plane], _bits(alphabet.size))
+    return _shorter(head + (deflate(groups) or groups.tobytes()), plane)
+
+
+def decode_plane(coded: Bytes, count: int) -> Bytes | None:
+    """Decode a plane of so many bytes; None where what codes it is malformed."""
+    if coded.size == 0 or coded[0] > _MOST or coded.size <= coded[0]:
+        return None
+    number = int(coded[0])
+    alphabet, stream = coded[1 : 1 + number], coded[1 + number :]
+    if number == 1:
+        return np.full(count, alphabet[0]) if stream.size == 0 else None
+    bits = _bits(number) if number else 8
+    length = -(-count * bits // 8)
+    groups = stream if stream.size == length else inflate(stream, length)
+    if groups is None or groups.size != length:
+        return None
+    return groups if number == 0 else _ungroup(groups, alphabet, bits, count)
+
+
+def _alphabet(plane: Bytes) -> Bytes:
+    """The values that occur, in order; where they are many, perhaps not all."""
+    seen = np.zeros(256, np.bool_)
+    seen[plane[:256]] = True
+    if seen.sum() <= _MOST:
+        seen[plane] = True
+    return np.flatnonzero(seen).astype(np.uint8)
+
+
+def _bits(number: int) -> int:
+    """Of an index into so many values: 1, 2 or 4."""
+    return 1 if number <= 2 else 2 if number <= 4 else 4  # noqa: PLR2004
+
+
+def _group(indices: Bytes, bits: int) -> Bytes:
+    """Indices into bytes, the first in the lowest bits; the last byte is filled up with zeros."""
+    in_a_byte = 8 // bits
+    padded = np.zeros(-(-indices.size // in_a_byte) * in_a_byte, np.uint8)
+    padded[: indices.size] = indices
+    groups = np.zeros(padded.size // in_a_byte, np.uint8)
+    for place in range(in_a_byte):
+        groups |= padded[place::in_a_byte] << (place * bits)
+    return groups
+
+
+def _ungroup(groups: Bytes, alphabet: Bytes, bits: int, count: int) -> Bytes | None:
+    in_a_byte = 8 // bits
+    shifts = bits * np.arange(in_a_byte, dtype=np.uint8)
+    indices = (np.arange(256, dtype=np.uint8)[:, None] >> shifts) & ((1 << bits) - 1)
+    unused = groups.size * in_a_byte - count
+    known: NDArray[np.bool_] = np.all(indices < alphabet.size, axis=1)
+    if not known.take(groups).all() or (unused and indices[groups[-1], -unused:].any()):
+        return None
+    # All values of a byte at once, as one integer of as many bytes.
+    values = np.zeros((1 << bits), np.uint8)
+    values[: alphabet.size] = alphabet
+    table: NDArray[np.generic] = values[indices].view(f"<u{in_a_byte}").reshape(256)
+    plane: Bytes = table.take(groups).view(np.uint8)
+    return plane[:count]
+
+
+def _shorter(coded: bytes, plane: Bytes) -> bytes | None:
+    return coded if len(coded) < plane.size else None

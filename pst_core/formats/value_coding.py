@@ -1,0 +1,105 @@
+"""Values as 16-bit words split into bytes of like meaning, each coded where that pays.
+
+Turning the most significant word of a float by one bit puts the whole exponent into one byte and
+the sign beside the mantissa: exponents are few and frequent, and all else is noise. Where a mask
+keeps what is above a threshold, the word as it is can do better: it has the last bit of the
+exponent beside the mantissa, and the two depend on each other there.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pst_core.formats.deflate import Bytes, estimate_bits
+from pst_core.formats.plane_coding import decode_plane, encode_plane
+
+Words: TypeAlias = NDArray[np.uint16]
+Sections: TypeAlias = tuple[Bytes, Bytes]
+
+_WORD = np.dtype("<u2")
+
+
+def as_words(values: NDArray[np.generic]) -> Words:
+    """The words of contiguous values, values × words, the least significant first; no copy."""
+    in_a_value = values.itemsize // _WORD.itemsize
+    words: Words = values.reshape(-1).view(_WORD).reshape(values.size, in_a_value)
+    return words
+
+
+def encode_words(words: Words) -> tuple[bool, list[tuple[bytes, bytes]]]:
+    """Code values, column by column.
+
+    Args:
+        words: Values × words.
+
+    Returns:
+        Whether the most significant column was turned; and for each column the section of its
+        high bytes and that of its low ones, either of them coded where that is shorter, or the
+        column as it is, and nothing.
+    """
+    columns = [np.ascontiguousarray(column) for column in words.T]
+    turned = _turn(columns[-1], 1)
+    is_turned = _estimate(turned) < _estimate(columns[-1])
+    if is_turned:
+        columns[-1] = turned
+    return is_turned, [_encode_column(column) for column in columns]
+
+
+def decode_words(sections: Sequence[Sections], words: Words, *, turned: bool) -> bool:
+    """Decode values into their place.
+
+    Args:
+        sections: Of each column, as `encode_words` gave them.
+        words: Values × words; written to.
+        turned: Whether the most significant column was.
+
+    Returns:
+        False where a section is malformed.
+    """
+    last = words.shape[1] - 1
+    for index, (first, second) in enumerate(sections):
+        column = _column(first, second, len(words))
+        if column is None:
+            return False
+        words[:, index] = _turn(column, 15) if turned and index == last else column
+    return True
+
+
+def _encode_column(column: Words) -> tuple[bytes, bytes]:
+    high, low = _split(column)
+    coded_high, coded_low = encode_plane(high), encode_plane(low)
+    if coded_high is None and coded_low is None:
+        return column.tobytes(), b""
+    return coded_high or high.tobytes(), coded_low or low.tobytes()
+
+
+def _estimate(column: Words) -> float:
+    return sum(map(estimate_bits, _split(column)))
+
+
+def _split(column: Words) -> tuple[Bytes, Bytes]:
+    return (column >> 8).astype(np.uint8), column.astype(np.uint8)
+
+
+def _column(first: Bytes, second: Bytes, count: int) -> Words | None:
+    if second.size == 0:
+        return first.view(_WORD) if first.size == _WORD.itemsize * count else None
+    high, low = _plane(first, count), _plane(second, count)
+    if high is None or low is None:
+        return None
+    column: Words = high.astype(_WORD)
+    column <<= 8
+    column |= low
+    return column
+
+
+def _plane(section: Bytes, count: int) -> Bytes | None:
+    return section if section.size == count else decode_plane(section, count)
+
+
+def _turn(column: Words, bits: int) -> Words:
+    turned: Words = np.left_shift(column, bits, dtype=_WORD)
+    turned |= column >> (16 - bits)
+    return turned
