@@ -21,6 +21,7 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        # It is logged and echoed, so not everything will do.
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
         scope["request_id"] = request_id

@@ -41,6 +41,7 @@ def decode_cursor(cursor: str) -> str:
 def decode_number(cursor: str | None) -> int:
     """The number to go on after; 0 at the start."""
     position = decode_cursor(cursor) if cursor else "0"
+    # PostgreSQL's integers end there.
     if not position.isdecimal() or int(position) > 2**31 - 1:
         raise _malformed()
     return int(position)

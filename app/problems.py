@@ -124,6 +124,7 @@ def _invalid_request(request: Request, error: Exception) -> JSONResponse:
         FieldError(field=_field(item["loc"]), message=item["msg"].removeprefix("Value error, "))
         for item in error.errors()
     ]
+    # One problem has one field; the others stand in its list.
     first = errors[0]
     return _answer(
         request,
@@ -160,6 +161,7 @@ def _database_away(request: Request, error: Exception) -> JSONResponse:
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    # What it was is told to the log alone: a message of a library may hold secrets.
     logger.error("unexpected error", exc_info=error)
     return _answer(
         request,

@@ -32,6 +32,7 @@ def sender(broker_url: str) -> Celery:
     app.conf.update(
         task_ignore_result=True,
         broker_transport_options=TRANSPORT_OPTIONS | {"socket_timeout": BROKER_TIMEOUT},
+        # The workers' timers look for jobs too: better to lose a wake-up than to wait here.
         task_publish_retry=False,
         broker_connection_timeout=BROKER_TIMEOUT,
     )

@@ -15,6 +15,7 @@ from app.problems import Problem
 from app.projects.tables import ApiKey
 
 KEY = re.compile(r"pst_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
+# No secret has this hash.
 NO_SECRET = bytes(32)
 
 bearer = HTTPBearer(auto_error=False, description="An API key: `pst_…`")

@@ -91,6 +91,7 @@ QUERY_KEY_VALUE = ("c_attn", "qkv_proj", "Wqkv")
 GATE_AND_UP = ("gate_up_proj", "Wi")
 
 
+# Where a block stands in its stack; tables name the matrices of every block at once.
 _BLOCK_NUMBER = re.compile(r"\.\d+\.")
 
 
@@ -111,6 +112,7 @@ def survey(
         UnsupportedModelError: There is nothing to prune, a pattern matches nothing, the model has
             been converted already, or it lacks matrices that its family has.
     """
+    # Its linear layers are gone: what is left would be pruned by mistake.
     if any(isinstance(module, SparseLinear) for module in model.modules()):
         raise UnsupportedModelError(
             "The model has been converted already.", field="model", remedy="Load it afresh."
@@ -120,6 +122,7 @@ def survey(
         _refuse_idle_patterns(linears, {"include": include, "exclude": exclude})
     prunable, skipped = {}, {}
     for name, module in linears.items():
+        # Zeros in one place would be zeros in the other.
         if f"{name}.weight" in tied:
             skipped[name] = "its weight is tied to another layer's"
         elif include and not _matches(name, include):

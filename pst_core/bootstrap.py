@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pst_core.report import Estimate
 
 RESAMPLES = 1000
+# One for all, so that a model and its baseline are resampled alike.
 SEED = 0
 BOUNDS = (0.025, 0.975)
 

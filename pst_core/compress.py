@@ -73,6 +73,7 @@ def _train(job: Job, prepared: Prepared) -> tuple[PreTrainedModel, Trained, Trai
     if job.spec.baseline == "none":
         outlook = Outlook(stage="main", steps_before=0, steps_in_all=steps)
         return *run_stage(job, prepared, job.spec.method, outlook), None
+    # Before the baseline has trained for an hour.
     check_convertible(job, prepared)
     before = stage_steps(prepared, "dense")
     outlook = Outlook(stage="baseline", steps_before=0, steps_in_all=before + steps)

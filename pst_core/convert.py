@@ -124,6 +124,7 @@ def _allocate(layers: Sequence[SparseLinear], sparsity: float) -> None:
 
     Of equal scores those of earlier layers go first.
     """
+    # All at once: a threshold over them cannot be found layer by layer.
     scores = [layer.score().flatten() for layer in layers]
     sizes = [score.numel() for score in scores]
     count = prune_count(sparsity, sum(sizes))

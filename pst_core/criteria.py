@@ -59,6 +59,7 @@ def magnitude(matrix: Matrix, _: Hyperparameters) -> MaskedLinear:
 
 def movement(matrix: Matrix, _: Hyperparameters) -> MaskedLinear:
     """S trains from zero beside the weights (Sanh et al. 2020, arXiv 2005.07683)."""
+    # Float32 whatever the weight's type: many small steps have to add up.
     score_OI = nn.Parameter(torch.zeros_like(matrix.weight_OI, dtype=torch.float32))
     return _scored(matrix, score_OI)
 

@@ -45,6 +45,7 @@ def evaluate(folder: Path, spec: CompressionSpec, dataset: DataSource) -> Scores
 
 def _check_labels(names: Mapping[Any, str], prepared: Prepared) -> None:
     labels = prepared.data.labels
+    # Scored on classes in another order, a good model would look like a bad one.
     if labels and names != dict(enumerate(labels)):
         raise SpecError(
             f"The model's classes are {', '.join(names.values())}; the data's are "

@@ -106,6 +106,7 @@ def _inspect(folder: Path) -> Inspection:
 def _paths(folder: Path) -> Sequence[Path]:
     found = sorted(folder.glob("*.safetensors"))
     names = {path.name for path in found}
+    # transformers would load these, whatever else lies beside them.
     if "model.safetensors" in names or (folder / INDEX).exists():
         return weight_files(folder)
     if not found:

@@ -106,6 +106,7 @@ def _gradients(ctx: Any, dy_NO: Tensor) -> tuple[Tensor | None, ...]:
         dx = (dy_NO @ masked_OI.to(dy_NO.dtype)).view_as(x_BI)
     dbias = dy_NO.sum(0) if ctx.needs_input_grad[3] else None
     grad_OI = scratch("gradient", updated_OI)
+    # Under an autocast the product is in half precision, and torch.mm does not convert.
     if dy_NO.dtype == grad_OI.dtype:
         torch.mm(dy_NO.T, x_NI, out=grad_OI)
     else:

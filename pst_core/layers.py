@@ -47,6 +47,7 @@ class SparseLinear(nn.Module, ABC):
         pattern: NOfM | None,
     ) -> None:
         super().__init__()
+        # Parameters of our own over the same memory: freezing them freezes nothing elsewhere.
         self.weight = nn.Parameter(weight_OI.detach(), requires_grad=False)
         self.bias = None if bias_O is None else nn.Parameter(bias_O.detach(), requires_grad=False)
         self.sparsity = 0.0
@@ -82,6 +83,7 @@ class SparseLinear(nn.Module, ABC):
     @torch.no_grad()
     def mask(self) -> Tensor:
         """M, O×I, True where the entry is kept."""
+        # In half precision, scores that differ would tie.
         with torch.autocast(self.weight.device.type, enabled=False):
             return self.selector.select(self.score(), self.sparsity)
 
@@ -133,6 +135,7 @@ class PSTLinear(SparseLinear):
     ) -> None:
         super().__init__(weight_OI, bias_O, parts=parts, pattern=pattern)
         (O, I), device = weight_OI.shape, weight_OI.device
+        # In half precision, small steps of the factors would round to nothing.
         dtype = torch.promote_types(weight_OI.dtype, torch.float32)
         self.U = nn.Parameter(torch.randn(O, rank, device=device, dtype=dtype))
         self.V = nn.Parameter(torch.zeros(rank, I, device=device, dtype=dtype))
@@ -205,6 +208,7 @@ class MaskedLinear(SparseLinear):
         if isinstance(score_OI, nn.Parameter):
             self.S = score_OI
         else:
+            # It moves with the layer, and is not saved: what is exported is the mask.
             self.register_buffer("S", score_OI, persistent=False)
 
     def trainable_product(self, x_BI: Tensor) -> Tensor:

@@ -53,6 +53,7 @@ def matthews(predictions: Numbers, targets: Numbers) -> Sample:
         right_K, predicted_K, actual_K = counts.at(weights)
         rows = actual_K.sum()
         covariance = right_K.sum() * rows - (predicted_K * actual_K).sum()
+        # Zero where all answers, or all targets, are one class: nothing correlates then.
         variances = [rows**2 - (each_K**2).sum() for each_K in (predicted_K, actual_K)]
         return float(covariance / np.sqrt(np.prod(variances))) if all(variances) else 0.0
 
@@ -170,6 +171,7 @@ def _constant(metric_name: str, targets: Numbers) -> float | None:
     best_constant = METRICS[metric_name].best_constant
     if best_constant is None:
         return None
+    # The yardstick of having learned nothing.
     answers = np.full(len(targets), best_constant(targets))
     return _sample(metric_name, answers, targets).value()
 

@@ -70,6 +70,7 @@ def prepare(
         for split in splits
     }
     for split, found in examples.items():
+        # Language modelling may make no block of a few short rows.
         if split != "validation" and not found:
             raise InvalidDatasetError(
                 f"The {split} split has too little text for one block.",

@@ -44,6 +44,7 @@ class Curve:
             CurvePoint(step=at.step, loss=at.loss, sparsity=at.sparsity, mask_churn=churn)
         )
         if len(self.points) > MAX_POINTS:
+            # Every second one, but for the ends.
             del self.points[1:-1:2]
         step = outlook.steps_before + at.step
         # The stage still to come is taken to cost as much a step as this one.

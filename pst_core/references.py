@@ -75,6 +75,7 @@ PACKAGED_DATASETS = {
 def parse_reference(text: str) -> Reference:
     """Split a reference into its scheme, name and part; a bare ``org/name`` means ``hub:``."""
     scheme, colon, rest = text.partition(":")
+    # As transformers and the hubs write it.
     if not colon:
         return Reference(scheme="hub", name=text)
     if scheme == "pkg":
@@ -174,6 +175,7 @@ def _inside_package(module: str, path: str) -> Path | None:
 
 
 def _below_roots(name: str, roots: Sequence[Path]) -> Path | None:
+    # No path holds one, and the system calls raise other errors for it.
     if "\0" in name:
         return None
     for root in roots:

@@ -101,11 +101,10 @@ def run_stage(
         StopRequestedError: The job said so.
     """
     model = _load(job, prepared)
+    # What the stage before held is not this one's cost.
     forget_peak(model.device)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    sparse = Converted({})
-    if method not in UNPRUNED:
-        sparse = convert(model, _pruning(job.spec), prepared.task.hyper)
+    sparse = Converted({}) if method in UNPRUNED else _convert(job, prepared, model)
     groups = _groups(job.spec, model, sparse, method, prepared)
     trainable = sum(p.numel() for group in groups for p in group.parameters)
     curve = Curve(job.emit, outlook, sparse.layers)
@@ -114,6 +113,7 @@ def run_stage(
     else:
         cost = train(_run(job, prepared, model, sparse, groups, curve, teacher))
     if method == "lora":
+        # It is scored, and exported, as the plain model it was.
         merge_adapters(model)
     variance, points = variance_shares(sparse.layers), tuple(curve.points)
     factors = trained_factors(sparse)
@@ -143,9 +143,8 @@ def check_convertible(job: Job, prepared: Prepared) -> None:
     Raises:
         UnsupportedModelError: The model, a pattern of names or an N:M does not fit.
     """
-    if job.spec.method in UNPRUNED:
-        return
-    convert(_load(job, prepared), _pruning(job.spec), prepared.task.hyper)
+    if job.spec.method not in UNPRUNED:
+        _convert(job, prepared, _load(job, prepared))
 
 
 def _load(job: Job, prepared: Prepared) -> PreTrainedModel:
@@ -155,15 +154,17 @@ def _load(job: Job, prepared: Prepared) -> PreTrainedModel:
     )
 
 
-def _pruning(spec: CompressionSpec) -> Pruning:
+def _convert(job: Job, prepared: Prepared, model: PreTrainedModel) -> Converted:
+    spec = job.spec
     n_of_m = None if spec.pattern == "unstructured" else NOfM(*map(int, spec.pattern.split(":")))
-    return Pruning(
+    pruning = Pruning(
         method=spec.method,
         scope=spec.scope,
         pattern=n_of_m,
         include=spec.include,
         exclude=spec.exclude,
     )
+    return convert(model, pruning, prepared.task.hyper)
 
 
 def _groups(
@@ -213,6 +214,7 @@ def _run(
         sparse=sparse,
         groups=groups,
         batches=batches,
+        # As many as the dense yardstick's, whatever the method.
         total_steps=stage_steps(prepared, "dense"),
         target_sparsity=(job.spec.sparsity or 0.0) if sparse.layers else 0.0,
         hyper=hyper,

@@ -92,6 +92,7 @@ def nist(hypotheses: Texts, references: References) -> float:
     split = _Bleu().tokens
     generated = [split(text) for text in hypotheses]
     wanted = [[split(text) for text in texts] for texts in references]
+    # No n-gram is longer than its text.
     order = min(NIST_ORDER, max(map(len, generated)))
     if order == 0 or not any(any(texts) for texts in wanted):
         return 0.0

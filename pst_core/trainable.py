@@ -34,6 +34,7 @@ def full_groups(
         layer.get_parameter("S") for layer in converted.layers.values() if _trains_score(layer)
     ]
     head = list(head_parameters(model).values()) if new_head else []
+    # By identity: == of two tensors compares their entries.
     taken = {id(parameter) for parameter in (*scores, *head)}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
     return _groups(
@@ -67,6 +68,7 @@ def factor_groups(
     # The head's biases train with the head or not at all.
     vectors = biases_and_norms(model, (*scores, *head)) if hyper.train_biases_and_norms else []
     fastest = score_rate(hyper, total_steps)
+    # The first group's rate is the one that is reported.
     groups = _groups(
         ([layer.V for layer in layers], hyper.learning_rate),
         ([layer.U for layer in layers], hyper.learning_rate / hyper.rate_ratio),

@@ -38,6 +38,7 @@ def calibrate(
         UnsupportedModelError: The layers are not in one stack of blocks, each of which runs once.
     """
     model.eval()
+    # The inputs of the first block are those of the model as it came.
     converted.set_sparsity(0.0)
     blocks = _blocks(model, converted.layers)
     calls = [_calls(model, list(blocks), batch) for batch in batches]

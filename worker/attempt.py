@@ -106,6 +106,7 @@ class Attempt:
         sources = self._sources(spec)
         task = {"spec": self.job.spec, "sources": sources, "out": str(scratch / "out")}
         report = self._run_child({"task": "compress", **task}, scratch, spec)
+        # A process of its own: it can only know what was written.
         self._run_child({"task": "verify", **task}, scratch, spec)
         if report is None:
             raise failure("protocol", "The trainer ended well and reported no result.")
@@ -136,9 +137,11 @@ class Attempt:
                         report = event.report
                     elif event is not None:
                         self._record(recorder, event)
+                # Its pipe has ended; the process should follow at once.
                 status = child.wait(self.settings.grace_seconds)
                 self._judge(status, child)
             except Ending as ending:
+                # A job that is no longer ours is not worth a grace time: leaving the block kills.
                 if ending.move is not None:
                     child.stop(self.settings.grace_seconds)
                     recorder.drain(lambda: self.lease.lost)

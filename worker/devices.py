@@ -25,6 +25,7 @@ def take_free(devices: Sequence[str], folder: Path) -> Device | None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in devices:
         path = folder / f"{name.replace(':', '-')}.lock"
+        # Only the trainer is to inherit it, by name; it stays locked until the last holder ends.
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

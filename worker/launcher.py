@@ -52,6 +52,7 @@ class Launcher:
         """Run one job to its end if one is waiting, one device is free and nobody is faster."""
         if not self._job_waits() or self._stopping.is_set():
             return
+        # A process a job: what a job leaks or breaks ends with it.
         supervisor = subprocess.Popen(
             [sys.executable, "-P", "-m", "worker.supervisor", *self._devices],
             stdin=self._lifeline,

@@ -36,6 +36,7 @@ class ChildProcess:
         os.set_blocking(self._reader, False)
         task_file = scratch / "task.json"
         task_file.write_text(json.dumps({**task, "events": writer}), encoding="utf-8")
+        # A file and no pipe: a trainer that prints much must not have to wait for us.
         self._log = scratch / "log.txt"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -28,6 +28,7 @@ def main(devices: list[str]) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    # Ctrl-C reaches the whole terminal; the worker that started us says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch_lifeline, args=(stopping,), daemon=True).start()
     supervise(Settings(), devices, stopping)
@@ -45,6 +46,7 @@ def supervise(settings: Settings, devices: list[str], stopping: threading.Event)
     try:
         sessions = sessionmaker(sync_engine(settings.database_url or ""), expire_on_commit=False)
         worker = f"{socket.gethostname()}:{os.getpid()}:{device.name}"
+        # Before the statement: the lease must not last longer for us than for the database.
         claimed_at = time.monotonic()
         claim = queries.claim(worker=worker, lease_seconds=settings.lease_seconds)
         with sessions.begin() as session:

@@ -36,6 +36,7 @@ class Sweeper:
 
     def sweep(self) -> None:
         max_lost = self._settings.max_lost_attempts
+        # Cancelled ones first: they are neither failures nor to be tried again.
         for move, values in (
             (CANCEL_RUNNING, {}),
             (FAIL, {"error": WORKER_LOST}),

@@ -82,9 +82,11 @@ def claim(*, worker: str, lease_seconds: float) -> ChangedJobs:
         CLAIM,
         Job.id == candidate.scalar_subquery(),
         values={
+            # Whoever still holds an older attempt can write nothing from here on.
             "attempt": Job.attempt + 1,
             "worker": worker,
             "lease_until": lease_end(lease_seconds),
+            # Of the first attempt, whatever became of it.
             "started_at": func.coalesce(Job.started_at, func.clock_timestamp()),
         },
         data={"worker": worker},
@@ -163,6 +165,7 @@ def expire(move: Move, *, max_lost: int, values: Mapping[str, Any] = NO_DATA) ->
         select(Job.id)
         .where(Job.status == Status.RUNNING, Job.lease_until < func.clock_timestamp(), which)
         .order_by(Job.lease_until)
+        # Few enough that their locks are short; the next sweep takes the rest.
         .limit(100)
         .with_for_update(skip_locked=True)
     )
@@ -190,12 +193,14 @@ def write_metrics(job_id: str, attempt: int, steps: Sequence[Mapping[str, Any]])
     """Add steps to a job's series; run in the transaction of a ``set_progress`` that matched."""
     rows = [{"job_id": job_id, "attempt": attempt, **step} for step in steps]
     insertion = upsert(JobMetric).values(rows)
+    # A later attempt repeats the steps of the one that was lost: what it says counts.
     changed = {name: insertion.excluded[name] for name in rows[0] if name not in ("job_id", "step")}
     return insertion.on_conflict_do_update(index_elements=["job_id", "step"], set_=changed)
 
 
 def one(project_id: str, job_id: str) -> Select[Job]:
     query = select(Job).where(_owned(project_id, job_id))
+    # A statement of this session may just have changed what it has loaded.
     return query.execution_options(populate_existing=True)
 
 
@@ -232,6 +237,7 @@ def _owned(project_id: str, job_id: str) -> ColumnElement[bool]:
 
 
 def _released(move: Move) -> dict[str, Any]:
+    # A requeued job has not ended; all other moves out of running are ends.
     finished = null() if move.target is Status.QUEUED else func.clock_timestamp()
     return {"lease_until": null(), "worker": null(), "phase": null(), "finished_at": finished}
 
@@ -268,6 +274,7 @@ def _with_event(changed: Update, kind: str, data: Mapping[str, Any]) -> ChangedJ
         )
         .cte("logged")
     )
+    # PostgreSQL runs the insertion although nothing reads from it.
     changed_jobs = (
         select(Job)
         .from_statement(select(moved).add_cte(logged))

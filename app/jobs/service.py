@@ -37,6 +37,7 @@ async def submit(
     }
     for statement in queries.submit(row):
         await session.execute(statement)
+    # As the database has it, defaults and times included.
     return await get(session, project_id, job_id)
 
 

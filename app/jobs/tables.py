@@ -35,7 +35,9 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(f"status IN ({STATUSES})", name="status"),
+        # Nobody's and running, or somebody's and not: no bug may leave a job so.
         CheckConstraint(f"(status = '{Status.RUNNING}') = (lease_until IS NOT NULL)", name="lease"),
+        # In order: a page of jobs, the claim, how busy a project is, the sweep.
         Index("ix_jobs_project_id_id", "project_id", text("id DESC")),
         Index("ix_jobs_queued", text("priority DESC"), "id", postgresql_where=QUEUED),
         Index("ix_jobs_running_by_project", "project_id", postgresql_where=RUNNING),
@@ -55,6 +57,7 @@ class Job(Base):
     cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     worker: Mapped[str | None] = mapped_column(Text)
     lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # Whoever claims looks at it: a job may be made to wait.
     not_before: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     progress: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))

@@ -21,6 +21,7 @@ class NewKey:
 
 def create_key(connection: Connection, *, name: str, project: str = DEFAULT_PROJECT) -> NewKey:
     """Make a key, and its project where there is none of that name."""
+    # Somebody else may be making the same project: the name decides, not who was first.
     connection.execute(
         upsert(Project).values(id=new_id("prj"), name=project).on_conflict_do_nothing()
     )

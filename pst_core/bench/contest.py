@@ -94,6 +94,7 @@ def _leave_the_start(model: PreTrainedModel) -> None:
 
 
 def _optimizer(model: PreTrainedModel, rate: float) -> torch.optim.Optimizer:
+    # At their own rate, as the service trains them.
     scores = {id(layer.S) for layer in model.modules() if isinstance(layer, MaskedLinear)}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [

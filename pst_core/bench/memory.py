@@ -41,6 +41,7 @@ def median_above(peaks: Sequence[Peak]) -> float:
 
 def _in_a_process(workload: Workload, contender: Contender) -> Peak:
     words = ["bench", "memory-one", contender, json.dumps(asdict(workload))]
+    # A process's peak holds all that it ever loaded: each method needs one of its own.
     command = [sys.executable, "-P", "-m", "pst_core", *words]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     return Peak(**json.loads(done.stdout))

@@ -60,6 +60,7 @@ class Grid:
 
 def place(name: str) -> Place:
     """Read `bert.encoder.layer.3.output.dense.weight` as layer 3's `output.dense`."""
+    # So that a number at its beginning stands between two dots as well.
     path = f".{name.removesuffix('.weight')}"
     found = _NUMBER.search(path)
     if found is None:

@@ -99,6 +99,7 @@ class Task(ABC):
 
     def distance(self, logits: Tensor, teacher: Tensor) -> Tensor | None:
         """The distillation loss to a teacher's logits; None where the task has none."""
+        # Not abstract: language modelling has too many logits to keep a teacher's.
         del logits, teacher
         return None
 

@@ -174,10 +174,12 @@ class DataToText(CausalLM):
         room = max(1, self.hyper.max_length - self.hyper.max_new_tokens)
         end, written = end_token(tokenizer), [""] * len(prompts)
         encoded = [[*plain_tokens(tokenizer, prompt), end][-room:] for prompt in prompts]
+        # Prompts of like lengths together, for the padding's sake.
         order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
             ids_BT, mask_BT = _padded_left([encoded[index] for index in chosen], end)
+            # What is generated begins behind the longest prompt of its batch.
             longest = ids_BT.shape[1]
             out_BT: Tensor = cast("Any", model).generate(
                 ids_BT.to(model.device),
