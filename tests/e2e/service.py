@@ -63,10 +63,21 @@ class Service:
         processes = self.processes()
         self.process.send_signal(sent)
         assert self.process.wait(PATIENCE) in (0, -sent)
+        self._let_go()
+        return psutil.wait_procs(processes, timeout=PATIENCE)[1]
+
+    def kill(self) -> list[psutil.Process]:
+        """Kill its first process alone; gives back what should be gone and is not."""
+        processes = self.processes()
+        self.process.kill()
+        self.process.wait()
+        self._let_go()
+        return psutil.wait_procs(processes, timeout=60)[1]
+
+    def _let_go(self) -> None:
         self.client.close()
         if self.process.stdout is not None:
             self.process.stdout.close()
-        return psutil.wait_procs(processes, timeout=PATIENCE)[1]
 
     def post(self, spec: dict[str, Any]) -> str:
         answer = self.client.post("/jobs", json=spec)

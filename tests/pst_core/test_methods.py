@@ -1,6 +1,8 @@
 """Every method, task and way to choose matrices, from the spec to a checkpoint that verifies."""
 
 import random
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +105,15 @@ def compressed(case: str, pretrained: Path, folder: Path) -> Export:
     return export
 
 
+@pytest.fixture(scope="module")
+def exports(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Export]:
+    """What a case gives, worked out once."""
+    return cache(lambda case: compressed(case, pretrained, tmp_path_factory.mktemp("case")))
+
+
 @pytest.fixture(scope="module", params=CASES)
-def export(
-    request: pytest.FixtureRequest, pretrained: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Export:
-    return compressed(request.param, pretrained, tmp_path_factory.mktemp("case"))
+def export(request: pytest.FixtureRequest, exports: Callable[[str], Export]) -> Export:
+    return exports(request.param)
 
 
 def logits(model: PreTrainedModel) -> torch.Tensor:
@@ -169,9 +175,9 @@ def test_each_group_of_a_pattern_keeps_as_many_as_it_says(export: Export) -> Non
 
 
 def test_the_three_matrices_of_a_fused_one_are_pruned_alike(
-    pretrained: Path, tmp_path: Path
+    exports: Callable[[str], Export],
 ) -> None:
-    export = compressed("gpt2 causal-lm pst", pretrained, tmp_path)
+    export = exports("gpt2 causal-lm pst")
     masks = masks_of(export)
     fused = [matrix for matrix in export.report.outcome.matrices if "c_attn" in matrix.name]
     assert len(fused) == 2
@@ -186,9 +192,9 @@ def test_the_three_matrices_of_a_fused_one_are_pruned_alike(
     [("bert include", "intermediate"), ("bert exclude", "dense")],
 )
 def test_include_and_exclude_choose_the_matrices(
-    case: str, kept: str, pretrained: Path, tmp_path: Path
+    case: str, kept: str, exports: Callable[[str], Export]
 ) -> None:
-    outcome = compressed(case, pretrained, tmp_path).report.outcome
+    outcome = exports(case).report.outcome
     names = {matrix.name for matrix in outcome.matrices}
     assert names
     assert all(kept in name and "attention" not in name for name in names)
@@ -197,18 +203,15 @@ def test_include_and_exclude_choose_the_matrices(
 
 @pytest.mark.parametrize("case", ["bert pst default", "gpt2 causal-lm wanda"])
 def test_the_same_job_twice_gives_the_same_bytes(
-    case: str, pretrained: Path, tmp_path: Path
+    case: str, exports: Callable[[str], Export], pretrained: Path, tmp_path: Path
 ) -> None:
-    found = []
-    for name in ("one", "other"):
-        (tmp_path / name).mkdir()
-        out = compressed(case, pretrained, tmp_path / name).out
-        found.append([(out / kind / WEIGHTS).read_bytes() for kind in ("dense", "packed")])
-    assert found[0] == found[1]
+    one, other = exports(case).out, compressed(case, pretrained, tmp_path).out
+    for name in ("dense", "packed"):
+        assert (one / name / WEIGHTS).read_bytes() == (other / name / WEIGHTS).read_bytes()
 
 
-def test_wanda_trains_nothing(pretrained: Path, tmp_path: Path) -> None:
-    export = compressed("gpt2 causal-lm wanda", pretrained, tmp_path)
+def test_wanda_trains_nothing(pretrained: Path, exports: Callable[[str], Export]) -> None:
+    export = exports("gpt2 causal-lm wanda")
     assert export.report.cost.steps == 0
     assert export.report.outcome.trainable_parameters == 0
     before = load_file(pretrained / "gpt2" / WEIGHTS)

@@ -257,29 +257,50 @@ def test_importing_pst_core_loads_neither_torch_nor_transformers() -> None:
     assert result.stdout == "set()\n"
 
 
-@pytest.mark.parametrize(
-    "imports",
-    [
-        "from transformers import AutoModel; import pst_core",
-        "import transformers; import pst_core",
-        "import pst_core; import transformers.core_model_loading",
-        "import pst_core.transformers_plugin",
-    ],
+ORDERS = (
+    "from transformers import AutoModel; import pst_core",
+    "import transformers; import pst_core",
+    "import pst_core; import transformers.core_model_loading",
+    "import pst_core.transformers_plugin",
 )
-def test_registration_does_not_depend_on_the_order_of_imports(imports: str) -> None:
-    check = "from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING as m; print(*m)"
-    result = run(f"{imports}; {check}")
-    assert "pst-packed" in result.stdout.split(), result.stderr
+REGISTERED = "from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING as m; print(*m)"
+HOOKED = (
+    "import pst_core, inspect, transformers.quantizers.auto as auto;"
+    "assert 'def register_quantizer' in inspect.getsource(auto);"
+    "assert auto.__loader__ is auto.__spec__.loader;"
+    "print(type(auto.__loader__).__name__)"
+)
+# Most of such a start is torch, which is loaded once for all of them.
+FORKS = """
+import os, sys, torch.distributed.tensor
+assert not {"transformers", "pst_core"} & sys.modules.keys()
+for code in sys.argv[1:]:
+    if os.fork() == 0:
+        exec(code)
+        sys.exit()
+    os.wait()
+"""
 
 
-def test_the_hook_leaves_transformers_registry_as_its_own_loader_made_it() -> None:
-    code = (
-        "import pst_core, inspect, transformers.quantizers.auto as auto;"
-        "assert 'def register_quantizer' in inspect.getsource(auto);"
-        "assert auto.__loader__ is auto.__spec__.loader;"
-        "print(type(auto.__loader__).__name__)"
-    )
-    assert run(code).stdout == "SourceFileLoader\n"
+@pytest.fixture(scope="module")
+def printed() -> dict[str, str]:
+    """What each code prints where neither transformers nor pst_core was imported before."""
+    codes = [*(f"{imports}; {REGISTERED}" for imports in ORDERS), HOOKED]
+    result = run(FORKS, *codes)
+    return dict(zip((*ORDERS, HOOKED), result.stdout.splitlines(), strict=True))
+
+
+@pytest.mark.parametrize("imports", ORDERS)
+def test_registration_does_not_depend_on_the_order_of_imports(
+    imports: str, printed: dict[str, str]
+) -> None:
+    assert "pst-packed" in printed[imports].split()
+
+
+def test_the_hook_leaves_transformers_registry_as_its_own_loader_made_it(
+    printed: dict[str, str],
+) -> None:
+    assert printed[HOOKED] == "SourceFileLoader"
 
 
 def test_public_names_are_found_where_they_live() -> None:
