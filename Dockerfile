@@ -2,7 +2,7 @@
 #
 #   docker build --tag pst-service .                                  torch for the CPU
 #   docker build --tag pst-service --build-arg TORCH=cu130 .          torch for CUDA 13.0
-#   docker build --tag pst-service --build-arg EXTRAS=standalone,demo .
+#   docker build --tag pst-service --build-arg EXTRAS=standalone,demo,onnx .
 #                                       `pst serve` too, with the database and broker it embeds
 
 FROM python:3.11-slim-trixie AS dependencies
@@ -17,7 +17,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --no-deps --index-url "${TORCH_INDEX}" --constraint constraints.txt torch
 # None of our packages is here yet, so this installs what they need and an empty one, which goes
 # again: the layer stays as it is until pyproject.toml or constraints.txt change.
-ARG EXTRAS=demo
+ARG EXTRAS=demo,onnx
 COPY pyproject.toml ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     touch README.md LICENSE \

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from pst_core.benefit import Folders, measure_benefit
+from pst_core.benefit_report import Benefit
 from pst_core.bootstrap import paired_difference
 from pst_core.events import PhaseEvent, ResultEvent
 from pst_core.export import Export, check_formats, export
@@ -60,6 +62,7 @@ def compress(job: Job, out_dir: Path) -> Report:
         cost=main.cost,
         baseline_cost=baseline.cost if baseline else None,
         curve=main.curve,
+        benefit=_benefit(prepared, exported, main) if job.spec.measure_benefit else None,
     )
     job.emit(ResultEvent(report=report))
     return report
@@ -113,6 +116,16 @@ def _outcome(
         data=prepared.data.summary(),
         versions=_versions(),
     )
+
+
+def _benefit(prepared: Prepared, exported: Export, main: Trained) -> Benefit:
+    folders = Folders(
+        dense=exported.folders["dense"],
+        packed=exported.folders.get("packed"),
+        compact=exported.folders.get("compact"),
+        onnx=exported.folders.get("onnx"),
+    )
+    return measure_benefit(folders, main.masks.keys(), prepared.examples["test"])
 
 
 def _versions() -> dict[str, str]:

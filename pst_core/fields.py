@@ -33,5 +33,6 @@ def _storable(text: str) -> str:
 
 Text = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_storable)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]

@@ -7,11 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pst_core.fields import Share, Strict
+from pst_core.benefit_report import Benefit
+from pst_core.fields import Count, Share, Strict
 from pst_core.recipes import Hyperparameters
 from pst_core.spec import CompressionSpec
-
-Count = Annotated[int, Field(ge=0)]
 
 
 class Estimate(Strict):
@@ -152,4 +151,6 @@ class Report(Strict):
     outcome: Outcome
     cost: Cost
     baseline_cost: Cost | None
+    benefit: Benefit | None = None
+    """What the formats gain in speed on the machine that made them; null: not measured."""
     curve: tuple[CurvePoint, ...]

@@ -81,6 +81,9 @@ class CompressionSpec(Strict):
     """Checkpoint formats to publish. Default: `packed`; where nothing is pruned, `dense`."""
     value_dtype: Annotated[ValueDtype | None, Field(validate_default=True)] = None
     """What the values of the format `packed` are rounded to; null: they are not rounded."""
+    measure_benefit: bool = False
+    """Also time the finished model here, beside the dense one, in every runtime that is installed;
+    it takes a minute or two."""
     limits: Limits = Limits()
 
     @field_validator("dataset", mode="before")

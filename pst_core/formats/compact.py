@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import CONFIG_MAPPING
 
 from pst_core.errors import NotCompactableError
-from pst_core.fields import Strict
+from pst_core.fields import Count, Strict
 from pst_core.formats.folder import INDEX, Convert, read_json, rewrite, staged, write_json
 from pst_core.formats.idle import Flags, Folder, constants, idle_units, open_folder
 from pst_core.formats.packed import to_tensor
@@ -28,7 +28,6 @@ from pst_core.formats.structures import (
     neuron_layers,
 )
 from pst_core.formats.tensor_file import FLOATS, Bytes, Entry, TensorReader, TensorWriter
-from pst_core.report import Count
 
 
 class Removal(Strict):

@@ -17,18 +17,11 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.activations import ACT2FN
 
 from pst_core.errors import CheckpointCorruptError, NotCompactableError
-from pst_core.fields import Strict
+from pst_core.fields import Count, Strict
+from pst_core.formats.block_names import FAMILIES, Family
 from pst_core.formats.folder import weight_files
-from pst_core.formats.structures import (
-    FAMILIES,
-    Family,
-    Layer,
-    Rows,
-    head_layers,
-    neuron_layers,
-)
+from pst_core.formats.structures import Layer, Rows, head_layers, neuron_layers
 from pst_core.formats.tensor_file import opened
-from pst_core.report import Count
 
 Flags: TypeAlias = NDArray[np.bool_]
 Numbers: TypeAlias = NDArray[np.float64]

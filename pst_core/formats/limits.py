@@ -10,32 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pst_core.fields import Strict
+from pst_core.benefit_report import Limit
 from pst_core.formats.folder import weight_files
 from pst_core.formats.tensor_file import Entry, TensorReader, opened
-from pst_core.report import Count
 
 _CHUNK = 1 << 20  # entries read at once
-
-
-class Limit(Strict):
-    """Bytes below which no coding of independent symbols gets.
-
-    A mask of n entries with a share d kept takes n·H(d) bits, H being the binary entropy, and each
-    byte of the values as many as the entropy of its plane has: the first bytes of all values are
-    one plane, the second ones the next (Shannon 1948). Codings that use what neighbours have to do
-    with each other may get below it.
-    """
-
-    masks: Count
-    values: Count
-    """Of what the masks keep."""
-    others: Count
-    """Of the tensors that are not pruned."""
-
-    @property
-    def total(self) -> int:
-        return self.masks + self.values + self.others
 
 
 def limit(folder: Path, pruned: Collection[str]) -> Limit:

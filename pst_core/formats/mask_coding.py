@@ -27,14 +27,20 @@ class MaskCoding(IntEnum):
 _SKIP = 255
 # Gaps are decoded several times faster, and may take this much more.
 _PREFERENCE = 1.01
+# A stream that saves less than this share costs more time than it saves bytes.
+_WORTH = 0.98
 
 
 def encode_mask(mask: Mask, positions: Positions) -> tuple[MaskCoding, bytes]:
     """Code a mask in one dimension, whose kept entries are at these positions."""
     if positions.size in {0, mask.size}:
         return MaskCoding.UNIFORM, b""
-    bits, gaps = np.packbits(mask, bitorder="little"), _gaps(positions)
-    if entropy_bytes(gaps) <= _PREFERENCE * entropy_bytes(bits):
+    bits = np.packbits(mask, bitorder="little")
+    entropy = entropy_bytes(bits)
+    if entropy >= _WORTH * bits.size:
+        return MaskCoding.BITS, bits.tobytes()
+    gaps = _gaps(positions)
+    if entropy_bytes(gaps) <= _PREFERENCE * entropy:
         coding, coded = MaskCoding.DEFLATED_GAPS, deflate(gaps)
     else:
         coding, coded = MaskCoding.DEFLATED_BITS, deflate(bits)

@@ -185,7 +185,9 @@ def _pack(entry: Entry, dtype: str, data: Bytes, mask: Mask | None) -> bytes | N
         packed = blob.pack(values, mask)
     except ValueError as error:
         raise ValueError(f"Tensor {entry.name}: {error}") from error
-    if values[~mask].view(np.uint8).any():
+    # Greater: not zero where the mask is False.
+    is_not_zero = data.view(f"<u{values.itemsize}").reshape(entry.shape) != 0
+    if (is_not_zero > mask).any():
         raise ValueError(f"Tensor {entry.name} has pruned entries that are not +0.0.")
     return packed
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pst_core.formats.deflate import Bytes, deflate, inflate
 
 _MOST = 16  # values that fit two to a byte
+_SAMPLE = 1 << 12  # bytes that mostly show whether there are more
 
 
 def encode_plane(plane: Bytes) -> bytes | None:
@@ -51,11 +52,10 @@ def decode_plane(coded: Bytes, count: int) -> Bytes | None:
 
 def _alphabet(plane: Bytes) -> Bytes:
     """The values that occur, in order; where they are many, perhaps not all."""
-    seen = np.zeros(256, np.bool_)
-    seen[plane[:256]] = True
-    if seen.sum() <= _MOST:
-        seen[plane] = True
-    return np.flatnonzero(seen).astype(np.uint8)
+    counts = np.bincount(plane[:: max(plane.size // _SAMPLE, 1)], minlength=256)
+    if np.count_nonzero(counts) <= _MOST:
+        counts = np.bincount(plane, minlength=256)
+    return np.flatnonzero(counts).astype(np.uint8)
 
 
 def _bits(number: int) -> int:

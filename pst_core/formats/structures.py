@@ -1,6 +1,6 @@
-"""Where the heads and neurons of each block lie in the tensors of a checkpoint, by model type.
+"""Where the heads and neurons of each block lie in the tensors of a checkpoint.
 
-Which of them do nothing is found by idle.py; compact.py takes them out.
+What its matrices are called is known to block_names.py; which units do nothing is found by idle.py.
 """
 
 import re
@@ -11,6 +11,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedConfig
+
+from pst_core.formats.block_names import Attention, Family, FeedForward
 
 Indices: TypeAlias = NDArray[np.int64]
 Role = Literal["gate", "up", "query", "key", "value"]
@@ -51,184 +53,6 @@ class Layer:
     output: Rows
     transposed: bool
     activation: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedForward:
-    """y = down(act(up x)), or down(act(gate x) · up x).
-
-    Attributes:
-        up: The linear layer's name in its block, as the others. One that is `gate` as well holds
-            both, gate first.
-        size: The configuration's key for the number of neurons.
-        activation: Its key for the function.
-    """
-
-    up: str
-    down: str
-    size: str
-    activation: str
-    gate: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attention:
-    """Names of linear layers in a block.
-
-    Attributes:
-        value: One that is `query` as well holds query, key and value.
-        by_head: Whether it holds them head by head, not one matrix below the other.
-        resizable: Whether the configuration can say that there are fewer heads than the width has
-            room for: it has `head_dim`.
-    """
-
-    query: str
-    key: str
-    value: str
-    out: str
-    by_head: bool = False
-    resizable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """How blocks look; of several feed-forward layers the first one that a model has."""
-
-    feed_forward: tuple[FeedForward, ...]
-    attention: Attention
-    transposed: bool = False
-
-
-_BERT_NEURONS = FeedForward(
-    up="intermediate.dense",
-    down="output.dense",
-    size="intermediate_size",
-    activation="hidden_act",
-)
-_BERT = Family(
-    (_BERT_NEURONS,),
-    Attention(
-        query="attention.self.query",
-        key="attention.self.key",
-        value="attention.self.value",
-        out="attention.output.dense",
-    ),
-)
-_MPNET = Family(
-    (_BERT_NEURONS,),
-    Attention(
-        query="attention.attn.q",
-        key="attention.attn.k",
-        value="attention.attn.v",
-        out="attention.attn.o",
-    ),
-)
-_DISTILBERT = Family(
-    (FeedForward(up="ffn.lin1", down="ffn.lin2", size="hidden_dim", activation="activation"),),
-    Attention(
-        query="attention.q_lin",
-        key="attention.k_lin",
-        value="attention.v_lin",
-        out="attention.out_lin",
-    ),
-)
-
-
-def _fused(name: str, out: str, *, by_head: bool = False, resizable: bool = False) -> Attention:
-    return Attention(
-        query=name, key=name, value=name, out=out, by_head=by_head, resizable=resizable
-    )
-
-
-def _projected(out: str, *, resizable: bool = False) -> Attention:
-    query, key, value = (f"self_attn.{letter}_proj" for letter in "qkv")
-    return Attention(query=query, key=key, value=value, out=out, resizable=resizable)
-
-
-_GPT2 = Family(
-    (
-        FeedForward(
-            up="mlp.c_fc", down="mlp.c_proj", size="n_inner", activation="activation_function"
-        ),
-    ),
-    _fused("attn.c_attn", "attn.c_proj"),
-    transposed=True,
-)
-_OPT = Family(
-    (FeedForward(up="fc1", down="fc2", size="ffn_dim", activation="activation_function"),),
-    _projected("self_attn.out_proj"),
-)
-_GPT_NEOX = Family(
-    (
-        FeedForward(
-            up="mlp.dense_h_to_4h",
-            down="mlp.dense_4h_to_h",
-            size="intermediate_size",
-            activation="hidden_act",
-        ),
-    ),
-    _fused("attention.query_key_value", "attention.dense", by_head=True),
-)
-
-
-def _gated(gate: str, up: str, down: str, activation: str = "hidden_act") -> FeedForward:
-    return FeedForward(gate=gate, up=up, down=down, size="intermediate_size", activation=activation)
-
-
-def _llama(activation: str) -> Family:
-    return Family(
-        (_gated("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", activation),),
-        _projected("self_attn.o_proj", resizable=True),
-    )
-
-
-_PHI3 = Family(
-    (_gated("mlp.gate_up_proj", "mlp.gate_up_proj", "mlp.down_proj"),),
-    _fused("self_attn.qkv_proj", "self_attn.o_proj", resizable=True),
-)
-_MODERNBERT = Family(
-    (_gated("mlp.Wi", "mlp.Wi", "mlp.Wo", "hidden_activation"),), _fused("attn.Wqkv", "attn.Wo")
-)
-# All layers share the position biases of the first one's heads, so that no head can go.
-_T5 = Family(
-    (
-        FeedForward(
-            up="DenseReluDense.wi",
-            down="DenseReluDense.wo",
-            size="d_ff",
-            activation="dense_act_fn",
-        ),
-        FeedForward(
-            gate="DenseReluDense.wi_0",
-            up="DenseReluDense.wi_1",
-            down="DenseReluDense.wo",
-            size="d_ff",
-            activation="dense_act_fn",
-        ),
-    ),
-    Attention(
-        query="SelfAttention.q",
-        key="SelfAttention.k",
-        value="SelfAttention.v",
-        out="SelfAttention.o",
-    ),
-)
-
-FAMILIES: dict[str, Family] = {
-    **dict.fromkeys(("bert", "camembert", "electra", "roberta", "xlm-roberta"), _BERT),
-    "distilbert": _DISTILBERT,
-    "mpnet": _MPNET,
-    "modernbert": _MODERNBERT,
-    "gpt2": _GPT2,
-    "gpt_neox": _GPT_NEOX,
-    "opt": _OPT,
-    "t5": _T5,
-    **dict.fromkeys(
-        ("gemma", "llama", "mistral", "qwen2", "qwen3", "smollm3"), _llama("hidden_act")
-    ),
-    **dict.fromkeys(("gemma2", "gemma3_text"), _llama("hidden_activation")),
-    "phi3": _PHI3,
-}
 
 
 def feed_forward_of(family: Family, shapes: Shapes) -> FeedForward:

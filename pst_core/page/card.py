@@ -42,8 +42,7 @@ model, tokenizer = pst_core.load(folder)  # checks every file's hash first
 
 After `import pst_core` also `{auto}.from_pretrained(folder)`. For clients without pst-service \
 `python -m pst_core unpack FOLDER OUT` writes a plain folder, equal bit for bit.""",
-    "adapter": """This is what training changed, to be put onto the base model, which is checked by \
-its hash:
+    "adapter": """What training changed, to be put onto the base model (checked by its hash):
 
 ```python
 from pst_core.adapters import load_adapter

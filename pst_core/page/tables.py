@@ -143,6 +143,28 @@ def sizes(outcome: Outcome) -> str:
     return table(("format", "weights", "smaller than dense by"), "lrr", rows)
 
 
+def benefit(report: Report) -> str:
+    """Latency by runtime, with the verdict on each."""
+    if report.benefit is None:
+        return "Speed: not measured. Zeros alone do not make runtimes for dense matrices faster."
+    found = report.benefit
+    rows = [
+        (
+            each.runtime,
+            each.variant,
+            str(each.batch_size),
+            f"{1000 * each.seconds:.1f} ms",
+            f"{each.speedup:.2f} ×",
+        )
+        for each in found.latencies
+    ]
+    head = ("runtime", "model", "batch", "latency", "PyTorch dense / this")
+    verdicts = "\n".join(f"- **{each.runtime}**: {plain(each.text)}" for each in found.verdicts)
+    threads = "thread" if found.threads == 1 else "threads"
+    where = f"On {found.device}, {found.threads} {threads}:"
+    return "\n\n".join((where, table(head, "llrrr", rows), verdicts))
+
+
 def parameters(outcome: Outcome) -> str:
     share = outcome.trainable_parameters / outcome.parameters if outcome.parameters else 0.0
     return table(

@@ -49,6 +49,7 @@ def render(report: Report, plots: Collection[str] = ()) -> str:
         ),
         "Left dense": (tables.skipped(outcome.skipped),),
         "Size": (tables.sizes(outcome), tables.parameters(outcome)),
+        "Speed": (tables.benefit(report),),
         "Training": (
             _image("training", plots) if report.curve else "No step was trained.",
             tables.score_variance(outcome),

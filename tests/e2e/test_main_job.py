@@ -112,6 +112,20 @@ def test_packed_loads_equal_to_dense_bit_for_bit(folders: dict[str, Path]) -> No
     assert states["packed"] == states["dense"]
 
 
+def test_a_job_loads_by_its_url(
+    service: Service,
+    job: dict[str, Any],
+    folders: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PST_API_KEY", service.key)
+    model, _ = pst_core.load(f"{service.url}/jobs/{job['id']}/checkpoint")
+    local, _ = pst_core.load(folders["packed"])
+
+    state = local.state_dict()
+    assert all(torch.equal(state[name], found) for name, found in model.state_dict().items())
+
+
 def test_the_packed_weights_are_smaller(folders: dict[str, Path]) -> None:
     sizes = {
         name: (folder / "model.safetensors").stat().st_size for name, folder in folders.items()

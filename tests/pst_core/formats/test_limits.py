@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pst_core.benefit_report import Limit
 from pst_core.errors import CheckpointCorruptError
 from pst_core.formats import limits
-from pst_core.formats.limits import Limit, limit
+from pst_core.formats.limits import limit
 
 
 def save(folder: Path, **tensors: Tensor) -> Path:
