@@ -13,7 +13,7 @@ _RAW = -15  # a window of 2**15 bytes, neither header nor checksum
 _MEMORY = 9  # the longest blocks, so the fewest Huffman tables
 _FAST, _THOROUGH = 1, 6
 # A stream that saves less than this share costs more time than it saves bytes.
-_WORTH = 0.98
+WORTH = 0.98
 # What a block's Huffman table takes, about; a stream starts with one.
 _TABLE = 60
 # Whether a stream is worth trying is told by so many bytes, evenly spread: counting all takes as
@@ -42,7 +42,7 @@ def estimate_bits(data: Bytes) -> float:
 def deflate(data: Bytes) -> bytes | None:
     """Code bytes by their frequencies; None where that is hardly shorter than they are."""
     bits = estimate_bits(data)
-    if bits * data.size / 8 + _TABLE >= _WORTH * data.size:
+    if bits * data.size / 8 + _TABLE >= WORTH * data.size:
         return None
     coded = _compress(data, _FAST, zlib.Z_HUFFMAN_ONLY)
     if bits < 1:

@@ -5,7 +5,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from pst_core.formats.deflate import Bytes, deflate, entropy_bytes, inflate
+from pst_core.formats.deflate import WORTH, Bytes, deflate, entropy_bytes, inflate
 
 Mask = NDArray[np.bool_]
 Positions = NDArray[np.int64]
@@ -27,8 +27,6 @@ class MaskCoding(IntEnum):
 _SKIP = 255
 # Gaps are decoded several times faster, and may take this much more.
 _PREFERENCE = 1.01
-# A stream that saves less than this share costs more time than it saves bytes.
-_WORTH = 0.98
 
 
 def encode_mask(mask: Mask, positions: Positions) -> tuple[MaskCoding, bytes]:
@@ -37,7 +35,7 @@ def encode_mask(mask: Mask, positions: Positions) -> tuple[MaskCoding, bytes]:
         return MaskCoding.UNIFORM, b""
     bits = np.packbits(mask, bitorder="little")
     entropy = entropy_bytes(bits)
-    if entropy >= _WORTH * bits.size:
+    if entropy >= WORTH * bits.size:
         return MaskCoding.BITS, bits.tobytes()
     gaps = _gaps(positions)
     if entropy_bytes(gaps) <= _PREFERENCE * entropy:

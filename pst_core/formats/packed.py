@@ -4,13 +4,13 @@ Made from a dense folder and back; blob.py packs one tensor, transformers_plugin
 Without torch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pst_core.errors import CheckpointCorruptError, CheckpointVersionError
+from pst_core.errors import CheckpointCorruptError, CheckpointVersionError, SpecError
 from pst_core.formats import blob
 from pst_core.formats.folder import CONFIG, read_json, rewrite, staged, weight_files
 from pst_core.formats.mask_coding import Mask
@@ -49,8 +49,8 @@ def write_packed(
 
     Raises:
         ValueError: Masks and folder do not fit: no such tensor, another shape, fewer than two
-            dimensions, a pruned entry that is not +0.0, a value too large for `value_dtype`, or
-            a folder that is quantized already.
+            dimensions, a pruned entry that is not +0.0, or a folder that is quantized already.
+        SpecError: `value_dtype` cannot hold a value.
         CheckpointCorruptError: The dense folder cannot be read.
         FileExistsError: `out_dir` holds something.
     """
@@ -162,12 +162,8 @@ def to_tensor(values: blob.Values) -> "Tensor":
 
 
 def is_blob(entry: Entry) -> bool:
-    return looks_like_blob(entry.dtype, entry.shape)
-
-
-def looks_like_blob(dtype: str, shape: Sequence[int]) -> bool:
     """Whether a tensor of a packed folder is another one's packed form."""
-    return dtype == "U8" and len(shape) == 1
+    return entry.dtype == "U8" and len(entry.shape) == 1
 
 
 def _pack(entry: Entry, dtype: str, data: Bytes, mask: Mask | None) -> bytes | None:
@@ -196,7 +192,11 @@ def _rounded(entry: Entry, data: Bytes, value_dtype: ValueDtype) -> Bytes:
     values = data.view(FLOATS[entry.dtype])
     rounded = round_to(values, entry.dtype, value_dtype)
     if _count_infinite(rounded, NAMES[value_dtype]) > _count_infinite(values, entry.dtype):
-        raise ValueError(f"Tensor {entry.name} has values that {value_dtype} cannot hold.")
+        raise SpecError(
+            f"Tensor {entry.name} has values that {value_dtype} cannot hold.",
+            field="value_dtype",
+            remedy="Take bfloat16, which has the range of float32, or leave it out.",
+        )
     return rounded.view(np.uint8)
 
 

@@ -162,7 +162,11 @@ def benefit(report: Report) -> str:
     verdicts = "\n".join(f"- **{each.runtime}**: {plain(each.text)}" for each in found.verdicts)
     threads = "thread" if found.threads == 1 else "threads"
     where = f"On {found.device}, {found.threads} {threads}:"
-    return "\n\n".join((where, table(head, "llrrr", rows), verdicts))
+    least = (
+        f"By the entropy of masks and values, no code for single symbols takes less than "
+        f"{size(found.sizes.limit.total)} for the weights."
+    )
+    return "\n\n".join((where, table(head, "llrrr", rows), verdicts, least))
 
 
 def parameters(outcome: Outcome) -> str:

@@ -99,6 +99,7 @@ def test_the_report_tells_what_was_not_made_and_how_fast_it_is(export: Export) -
     assert benefit is not None
     assert {each.runtime for each in benefit.verdicts} == {"pytorch", "pytorch-csr", "onnxruntime"}
     assert "**onnxruntime**: No gain" in page
+    assert f"takes less than {benefit.sizes.limit.total:,} bytes" in page
 
 
 def test_a_report_with_a_benefit_survives_json(export: Export) -> None:

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from pst_core.errors import CheckpointCorruptError, CheckpointVersionError
+from pst_core.errors import CheckpointCorruptError, CheckpointVersionError, SpecError
 from pst_core.formats import blob, packed
 from pst_core.formats.folder import weight_bytes
 from pst_core.formats.mask_coding import Mask
@@ -142,7 +142,7 @@ def test_values_are_rounded_where_that_is_asked_for(
 
 def test_a_value_too_large_to_round_is_refused_by_name(tmp_path: Path) -> None:
     write_folder(tmp_path / "dense", {"a.weight": torch.full((2, 2), 1e6)})
-    with pytest.raises(ValueError, match=r"a\.weight has values that float16 cannot hold"):
+    with pytest.raises(SpecError, match=r"a\.weight has values that float16 cannot hold"):
         packed.write_packed(tmp_path / "dense", {}, tmp_path / "packed", "float16")
 
 
