@@ -37,8 +37,19 @@ class Settings(BaseSettings):
     """How often an idle worker asks the database for jobs whose wake-up got lost."""
     sweep_seconds: Seconds = 10.0
     """How often expired leases are looked for."""
+    snapshot_seconds: Seconds = 300.0
+    """How often a trainer saves its state; the most work that the loss of a worker can cost."""
+    no_progress_seconds: Seconds = 3600.0
+    """How long a trainer may go without a step, a phase or a score before its job fails."""
     max_lost_attempts: Annotated[int, Field(ge=1)] = 20
-    """A job fails with `worker_lost` once it has lost this many attempts to infrastructure."""
+    """A job fails with `worker_lost` once it has lost this many attempts to infrastructure, in a
+    row: none of them got further than the one before."""
+    max_failed_attempts: Annotated[int, Field(ge=1)] = 3
+    """A job whose attempts fail in a way that another may not fails for good after this many."""
+    backoff_seconds: Seconds = 5.0
+    """How long a job waits after such an attempt, or a lost one; doubled for each further one."""
+    keep_snapshots_seconds: Seconds = 7 * 24 * 3600.0
+    """How long the snapshots of a failed or cancelled job are kept for a retry."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 256 * 1024
 
     @field_validator("file_roots", "packages", mode="before")

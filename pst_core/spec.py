@@ -44,9 +44,17 @@ METRICS: dict[Task, tuple[Metric, ...]] = {
 }
 
 
+TimeLimit = Annotated[int, Field(ge=1, le=30 * 24 * 3600)]
+
+
 class Limits(Strict):
-    wall_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] | None = None
-    """The job fails with `timeout` once an attempt has run this long."""
+    wall_seconds: TimeLimit | None = None
+    """The job fails with `timeout` once its attempts have run this long together."""
+    queue_seconds: TimeLimit | None = None
+    """The job fails with `queue_timeout` once it has waited this long for a worker."""
+    no_progress_seconds: TimeLimit | None = None
+    """The attempt fails with `no_progress` after this long without a step, a phase or a score.
+    Default: the service's."""
 
 
 class CompressionSpec(Strict):

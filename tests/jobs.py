@@ -6,7 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.ids import new_id
-from app.jobs import queries
+from app.jobs import moves
+from app.jobs.states import Move
 from app.jobs.tables import Job, JobEvent
 from pst_core.spec import CompressionSpec
 
@@ -34,15 +35,24 @@ def submit(
         "hyperparameters": parsed.resolved_hyperparameters().model_dump(mode="json"),
     }
     with sessions.begin() as session:
-        for statement in queries.submit(row):
+        for statement in moves.submit(row):
             session.execute(statement)
     return job_id
 
 
 def claim(sessions: sessionmaker[Session], *, lease_seconds: float = 30) -> Job:
     with sessions.begin() as session:
-        claimed = queries.claim(worker="test", lease_seconds=lease_seconds)
+        claimed = moves.claim(worker="test", device="cpu", lease_seconds=lease_seconds)
         return session.scalars(claimed).one()
+
+
+def leave(sessions: sessionmaker[Session], move: Move, job: Job) -> Job | None:
+    """What becomes of a job whose worker wants to make this move; None where it is not theirs."""
+    with sessions.begin() as session:
+        for statement in moves.leave_running(move, job.id, job.attempt):
+            if left := session.scalars(statement).one_or_none():
+                return left
+    return None
 
 
 def job_row(sessions: sessionmaker[Session], job_id: str) -> Job:

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.artifacts import queries as artifact_queries
 from app.db import DATABASE_AWAY
 from app.ids import new_id
-from app.jobs import queries
+from app.jobs import moves
 from app.jobs.states import CANCEL_RUNNING, FAIL, REQUEUE, SUCCEED, Move
 from app.jobs.tables import Job
 from app.settings import Settings
@@ -247,7 +247,7 @@ class Attempt:
             left = (
                 move
                 and session.scalars(
-                    queries.leave_running(move, *held, data=data, values=ending.values)
+                    moves.leave_running(move, *held, data=data, values=ending.values)
                 ).one_or_none()
             )
             if left:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import sync_engine
-from app.jobs import queries
+from app.jobs import moves
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -72,4 +72,4 @@ class Launcher:
         # A cheap look: most wake-ups find their job taken, and a process costs half a second.
         engine = sync_engine(self._settings.database_url or "")
         with engine.connect() as connection:
-            return bool(connection.execute(queries.any_claimable()).scalar())
+            return bool(connection.execute(moves.any_claimable()).scalar())

@@ -12,7 +12,7 @@ from typing import Self
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import sync_engine
-from app.jobs import queries
+from app.jobs import moves
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Lease:
         engine = sync_engine(self._settings.database_url or "")
         while not self._left.wait(self._settings.renew_seconds) and not self.lost:
             asked_at = time.monotonic()
-            renewal = queries.renew(
+            renewal = moves.renew(
                 self._job_id, self._attempt, lease_seconds=self._settings.lease_seconds
             )
             try:

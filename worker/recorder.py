@@ -12,7 +12,7 @@ from sqlalchemy import Executable
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import DATABASE_AWAY
-from app.jobs import queries
+from app.jobs import moves, queries
 from app.jobs.tables import Job
 from pst_core.events import EvaluationEvent, PhaseEvent, ProgressEvent
 
@@ -44,10 +44,10 @@ class Recorder:
         match event:
             case PhaseEvent(phase=phase):
                 data = {"phase": phase}
-                self._events.append(queries.record(*self._job, "phase", data, phase=phase))
+                self._events.append(moves.record(*self._job, "phase", data, phase=phase))
             case EvaluationEvent():
                 data = event.model_dump(mode="json", exclude={"type"})
-                self._events.append(queries.record(*self._job, "evaluation", data))
+                self._events.append(moves.record(*self._job, "evaluation", data))
             case ProgressEvent():
                 self._progress = event.model_dump(mode="json", exclude={"type"})
                 series = {"step", "stage", "loss", "sparsity", "learning_rate"}

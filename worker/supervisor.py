@@ -15,7 +15,7 @@ import time
 from sqlalchemy.orm import sessionmaker
 
 from app.db import sync_engine
-from app.jobs import queries
+from app.jobs import moves
 from app.settings import Settings
 from worker.attempt import Attempt
 from worker.devices import take_free
@@ -48,7 +48,7 @@ def supervise(settings: Settings, devices: list[str], stopping: threading.Event)
         worker = f"{socket.gethostname()}:{os.getpid()}:{device.name}"
         # Before the statement: the lease must not last longer for us than for the database.
         claimed_at = time.monotonic()
-        claim = queries.claim(worker=worker, lease_seconds=settings.lease_seconds)
+        claim = moves.claim(worker=worker, lease_seconds=settings.lease_seconds)
         with sessions.begin() as session:
             job = session.scalars(claim).one_or_none()
         if job is None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import sessionmaker
 
 from app import queue
 from app.db import sync_engine
-from app.jobs import queries
+from app.jobs import moves
 from app.jobs.states import CANCEL_RUNNING, FAIL, REQUEUE
 from app.settings import Settings
 
@@ -43,11 +43,11 @@ class Sweeper:
             (REQUEUE, {}),
         ):
             with self._sessions.begin() as session:
-                expired = queries.expire(move, max_lost=max_lost, values=values)
+                expired = moves.expire(move, max_lost=max_lost, values=values)
                 for job in session.scalars(expired):
                     logger.warning("%s: attempt %d expired: %s", job.id, job.attempt, move.event)
         with self._sessions() as session:
-            waiting = session.scalar(queries.any_claimable())
+            waiting = session.scalar(moves.any_claimable())
         if waiting:
             queue.wake(self._sender)
 

@@ -4,7 +4,7 @@ import base64
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 
 from app.artifacts import service
 from app.artifacts.schemas import ArtifactList
@@ -28,6 +28,18 @@ class ArchiveResponse(FileResponse):
 async def list_artifacts(session: SessionDep, job: OwnedJob) -> dict[str, list[Artifact]]:
     """What a job has published; nothing before it has succeeded."""
     return {"data": await service.published(session, job)}
+
+
+@router.get("/logs", response_class=PlainTextResponse)
+async def get_logs(request: Request, session: SessionDep, job: OwnedJob) -> StreamingResponse:
+    """What the job's trainers printed, of all attempts, as text; long logs lose their middle."""
+    storage: LocalStorage = request.app.state.storage
+    paths = [storage.path(part.storage_key) for part in await service.logs(session, job)]
+    return StreamingResponse(
+        service.read_parts(paths),
+        media_type="text/plain; charset=utf-8",
+        headers={"X-Content-Type-Options": "nosniff"},
+    )
 
 
 @router.head("/checkpoint", include_in_schema=False)

@@ -74,6 +74,44 @@ async def cancel_job(session: SessionDep, project_id: ProjectId, job_id: JobId) 
     return await service.cancel(session, project_id, job_id)
 
 
+@router.post("/{job_id}/pause", status_code=202, response_model=JobDetail)
+async def pause_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> Job:
+    """Take a job out of the queue, or have its worker save its state and stop."""
+    return await service.pause(session, project_id, job_id)
+
+
+@router.post("/{job_id}/resume", status_code=202, response_model=JobDetail)
+async def resume_job(
+    request: Request,
+    background: BackgroundTasks,
+    session: SessionDep,
+    project_id: ProjectId,
+    job_id: JobId,
+) -> Job:
+    """Queue a paused job again; it goes on from where it was saved."""
+    background.add_task(queue.wake, request.app.state.celery)
+    return await service.resume(session, project_id, job_id)
+
+
+@router.post("/{job_id}/retry", status_code=202, response_model=JobDetail)
+async def retry_job(
+    request: Request,
+    background: BackgroundTasks,
+    session: SessionDep,
+    project_id: ProjectId,
+    job_id: JobId,
+) -> Job:
+    """Run a failed or cancelled job again, from its last saved state if that is still there."""
+    background.add_task(queue.wake, request.app.state.celery)
+    return await service.retry(session, project_id, job_id)
+
+
+@router.delete("/{job_id}", status_code=204)
+async def delete_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> None:
+    """Delete a job with all that it stored; one that runs is stopped within some seconds."""
+    await service.delete(session, project_id, job_id)
+
+
 @router.get("/{job_id}/events", response_model=Page[JobEventOut])
 async def list_events(
     session: SessionDep, job: OwnedJob, limit: Limit = 100, cursor: Cursor = None

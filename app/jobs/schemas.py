@@ -1,18 +1,29 @@
 """What the job routes take and give."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.jobs.states import Status
+from pst_core.fields import Strict
 from pst_core.recipes import Hyperparameters
 from pst_core.report import Report
 from pst_core.spec import CompressionSpec
 
 
+class Placement(Strict):
+    """Which workers may take the job."""
+
+    device: Literal["any", "cpu", "gpu"] = "any"
+    memory_bytes: Annotated[int, Field(ge=1, le=2**50)] | None = None
+    """Of the device, at least. Null: any."""
+
+
 class JobCreate(CompressionSpec):
-    """A compression spec; every field of the spec is a field of the request."""
+    """A compression spec, whose fields are fields of the request, and where it may run."""
+
+    placement: Placement = Placement()
 
 
 class JobProgress(BaseModel):
@@ -43,8 +54,12 @@ class JobSummary(BaseModel):
     status: Status
     phase: str | None
     """While it runs: preparing, training, exporting or verifying."""
+    run: int
+    """Counts from 1; each retry starts another."""
     attempt: int
+    """How often a worker has taken the job, over all runs."""
     cancel_requested: bool
+    pause_requested: bool
     progress: JobProgress | None
     error: JobError | None
     created_at: datetime

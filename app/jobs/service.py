@@ -1,11 +1,13 @@
-"""The rules of jobs as callers meet them: submit, look, cancel. What workers do is in worker/."""
+"""The rules of jobs as callers meet them: submit, look, act. What workers do is in worker/."""
+
+from collections.abc import Callable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.ids import new_id
-from app.jobs import queries
+from app.jobs import moves, queries
 from app.jobs.schemas import JobCreate
-from app.jobs.states import TERMINAL, Status
+from app.jobs.states import RETRY, TERMINAL, Status
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.problems import Problem, not_found
 from app.settings import Settings
@@ -32,10 +34,11 @@ async def submit(
     row = {
         "id": job_id,
         "project_id": project_id,
-        "spec": request.model_dump(mode="json"),
+        "spec": request.model_dump(mode="json", exclude={"placement"}),
+        **request.placement.model_dump(),
         "hyperparameters": request.resolved_hyperparameters().model_dump(mode="json"),
     }
-    for statement in queries.submit(row):
+    for statement in moves.submit(row):
         await session.execute(statement)
     # As the database has it, defaults and times included.
     return await get(session, project_id, job_id)
@@ -91,30 +94,109 @@ async def page(
 
 
 async def cancel(session: AsyncSession, project_id: str, job_id: str) -> Job:
-    """Cancel a queued job at once, or ask the worker of a running one to stop. Idempotent.
+    """Cancel a waiting job at once, or ask the worker of a running one to stop. Idempotent.
 
     Raises:
         Problem: 404, or 409 where the job has ended otherwise.
     """
+    return await _act(
+        session,
+        (moves.cancel_waiting, moves.request_cancel),
+        (project_id, job_id),
+        done=lambda job: job.status == Status.CANCELLED or job.cancel_requested,
+        possible=lambda job: job.status not in TERMINAL,
+        remedy="Only queued, running and paused jobs can be cancelled.",
+    )
+
+
+async def pause(session: AsyncSession, project_id: str, job_id: str) -> Job:
+    """Take a queued job out of the queue, or ask the worker of a running one to save it and stop.
+
+    Raises:
+        Problem: 404, or 409 where the job has ended or is being cancelled.
+    """
+    return await _act(
+        session,
+        (moves.pause_queued, moves.request_pause),
+        (project_id, job_id),
+        done=lambda job: job.status == Status.PAUSED or job.pause_requested,
+        possible=lambda job: job.status not in TERMINAL and not job.cancel_requested,
+        remedy="Only queued and running jobs can be paused.",
+    )
+
+
+async def resume(session: AsyncSession, project_id: str, job_id: str) -> Job:
+    """Queue a paused job, or let one run on that was about to be paused. Idempotent.
+
+    Raises:
+        Problem: 404, or 409 where the job has ended or is being cancelled.
+    """
+    return await _act(
+        session,
+        (moves.resume, moves.withdraw_pause),
+        (project_id, job_id),
+        done=lambda job: (
+            job.status == Status.QUEUED
+            or (job.status == Status.RUNNING and not job.pause_requested)
+        ),
+        possible=lambda job: job.status not in TERMINAL and not job.cancel_requested,
+        remedy="Only paused jobs can be resumed; a failed or cancelled one can be retried.",
+    )
+
+
+async def retry(session: AsyncSession, project_id: str, job_id: str) -> Job:
+    """Run a failed or cancelled job again, from its last snapshot if there is one. Idempotent.
+
+    Raises:
+        Problem: 404, or 409 where the job has not ended, or has succeeded.
+    """
+    return await _act(
+        session,
+        (moves.retry,),
+        (project_id, job_id),
+        done=lambda job: job.run > 1 and job.status not in TERMINAL,
+        possible=lambda job: job.status in RETRY.sources,
+        remedy="Only failed and cancelled jobs can be retried.",
+    )
+
+
+async def delete(session: AsyncSession, project_id: str, job_id: str) -> None:
+    """Hide a job at once; it is stopped, and what it stored removed, within some seconds.
+
+    Raises:
+        Problem: 404; also where it was deleted before.
+    """
+    if (await session.scalars(moves.delete(project_id, job_id))).one_or_none() is None:
+        raise not_found("job")
+    await session.scalars(moves.cancel_deleted(job_id))
+
+
+async def _act(
+    session: AsyncSession,
+    attempts: Sequence[Callable[[str, str], moves.ChangedJobs]],
+    which: tuple[str, str],
+    *,
+    done: Callable[[Job], bool],
+    possible: Callable[[Job], bool],
+    remedy: str,
+) -> Job:
+    """Send the statement that fits the job's state; where none does, say why."""
     while True:
-        for statement in (
-            queries.cancel_queued(project_id, job_id),
-            queries.request_cancel(project_id, job_id),
-        ):
-            changed = (await session.scalars(statement)).one_or_none()
+        for statement in attempts:
+            changed = (await session.scalars(statement(*which))).one_or_none()
             if changed is not None:
                 return changed
-        job = await get(session, project_id, job_id)
-        if job.status in TERMINAL - {Status.CANCELLED}:
-            raise Problem(
-                409,
-                "job_ended",
-                f"The job has {job.status} already.",
-                remedy="Only queued and running jobs can be cancelled.",
-            )
-        if job.status == Status.CANCELLED or job.cancel_requested:
+        job = await get(session, *which)
+        if done(job):
             return job
-        # Neither matched: a worker gave the job back between the two statements. Look again.
+        if not possible(job):
+            raise Problem(409, "wrong_status", f"The job is {_standing(job)}.", remedy=remedy)
+        # A worker moved the job between the statements: look again.
+
+
+def _standing(job: Job) -> str:
+    is_ending = job.cancel_requested and job.status not in TERMINAL
+    return "being cancelled" if is_ending else job.status
 
 
 async def events(session: AsyncSession, job_id: str, *, after: int, limit: int) -> list[JobEvent]:

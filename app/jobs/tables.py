@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     DateTime,
@@ -20,28 +21,37 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
-from app.jobs.states import Status
+from app.jobs.states import TERMINAL, Status
 
 Json = dict[str, Any]
 
 STATUSES = ", ".join(f"'{status}'" for status in Status)
+ENDED = ", ".join(f"'{status}'" for status in Status if status in TERMINAL)
 QUEUED = text(f"status = '{Status.QUEUED}'")
 RUNNING = text(f"status = '{Status.RUNNING}'")
 
 
 class Job(Base):
-    """`attempt` is the fencing token: whatever a worker writes names it."""
+    """`attempt` is the fencing token: whatever a worker writes names it.
+
+    `run` counts what ends in a terminal state, `attempt` what was claimed; only a retry starts
+    another run, and neither ever goes back.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(f"status IN ({STATUSES})", name="status"),
         # Nobody's and running, or somebody's and not: no bug may leave a job so.
         CheckConstraint(f"(status = '{Status.RUNNING}') = (lease_until IS NOT NULL)", name="lease"),
-        # In order: a page of jobs, the claim, how busy a project is, the sweep.
+        CheckConstraint(f"(status = '{Status.RUNNING}') = (claimed_at IS NOT NULL)", name="claim"),
+        CheckConstraint(f"(status IN ({ENDED})) = (finished_at IS NOT NULL)", name="finished"),
+        CheckConstraint("device IN ('any', 'cpu', 'gpu')", name="device"),
+        # In order: a page of jobs, the claim, how busy a project is, the sweeps.
         Index("ix_jobs_project_id_id", "project_id", text("id DESC")),
         Index("ix_jobs_queued", text("priority DESC"), "id", postgresql_where=QUEUED),
         Index("ix_jobs_running_by_project", "project_id", postgresql_where=RUNNING),
         Index("ix_jobs_lease_until", "lease_until", postgresql_where=RUNNING),
+        Index("ix_jobs_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -51,12 +61,23 @@ class Job(Base):
     status: Mapped[str] = mapped_column(Text, server_default=Status.QUEUED)
     phase: Mapped[str | None] = mapped_column(Text)
     priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    device: Mapped[str] = mapped_column(Text, server_default="any")
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    run: Mapped[int] = mapped_column(Integer, server_default="1")
     attempt: Mapped[int] = mapped_column(Integer, server_default="0")
+    # Attempts that ended without the job having got further, since it last did: those that were
+    # lost with their worker, and those that failed by themselves.
     lost_attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    failed_attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     event_seq: Mapped[int] = mapped_column(Integer, server_default="0")
     cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    pause_requested: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     worker: Mapped[str | None] = mapped_column(Text)
     lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    claimed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # Of this run's earlier attempts.
+    ran_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+    queued_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     # Whoever claims looks at it: a job may be made to wait.
     not_before: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     progress: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
@@ -65,6 +86,8 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # Hidden from then on; a sweep removes what there is of it.
+    deleted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class JobEvent(Base):

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts.tables import Artifact
 from app.db import sync_engine
-from app.jobs import queries
+from app.jobs import moves
 from app.jobs.tables import Job, JobEvent
 from app.projects.service import NewKey
 from app.settings import Settings
@@ -127,7 +127,7 @@ class Bench:
     def ask_to_cancel(self) -> None:
         job = self.attempt.job
         with self.sessions.begin() as session:
-            session.scalars(queries.request_cancel(job.project_id, job.id)).one()
+            session.scalars(moves.request_cancel(job.project_id, job.id)).one()
 
     def give_away(self) -> None:
         """As if the lease had run out and another worker had claimed the job."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.jobs import queries
+from app.jobs import moves
 from app.jobs.tables import Job
 from app.projects.service import NewKey
 from app.settings import Settings
@@ -45,7 +45,7 @@ def test_a_renewal_brings_a_cancel_back(
     with hold(settings, job) as lease:
         assert not lease.cancel_requested.is_set()
         with sessions.begin() as session:
-            session.scalars(queries.request_cancel(key.project_id, job.id)).one()
+            session.scalars(moves.request_cancel(key.project_id, job.id)).one()
 
         assert lease.cancel_requested.wait(30)
 

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, NullPool, create_engine, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import sync_engine
-from app.jobs import queries
+from app.jobs import moves
 from app.jobs.states import SUCCEED
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.projects.service import NewKey
@@ -50,7 +50,7 @@ def count(sessions: sessionmaker[Session], table: type[JobEvent | JobMetric]) ->
 
 def succeed(sessions: sessionmaker[Session], job: Job) -> None:
     with sessions.begin() as session:
-        session.scalars(queries.leave_running(SUCCEED, job.id, job.attempt)).one()
+        session.scalars(moves.leave_running(SUCCEED, job.id, job.attempt)).one()
 
 
 def give_to_another_attempt(sessions: sessionmaker[Session], job: Job) -> None:

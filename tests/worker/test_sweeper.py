@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.jobs import queries
+from app.jobs import moves
 from app.jobs.states import SUCCEED
 from app.jobs.tables import Job
 from app.projects.service import NewKey
@@ -66,7 +66,7 @@ def test_the_attempt_that_lost_it_cannot_finish_it_any_more(
     claim(sessions)
 
     with sessions.begin() as session:
-        statement = queries.leave_running(SUCCEED, lost.id, lost.attempt)
+        statement = moves.leave_running(SUCCEED, lost.id, lost.attempt)
         assert session.scalars(statement).one_or_none() is None
     assert job_row(sessions, lost.id).status == "running"
 
@@ -76,7 +76,7 @@ def test_a_job_that_was_to_be_cancelled_is_cancelled_and_not_tried_again(
 ) -> None:
     lost = lose(sessions, key)
     with sessions.begin() as session:
-        session.scalars(queries.request_cancel(key.project_id, lost.id)).one()
+        session.scalars(moves.request_cancel(key.project_id, lost.id)).one()
     sweeper.sweep()
 
     job = job_row(sessions, lost.id)
@@ -118,7 +118,7 @@ def test_a_job_that_has_ended_is_left_alone(
 ) -> None:
     ended = lose(sessions, key)
     with sessions.begin() as session:
-        session.scalars(queries.leave_running(SUCCEED, ended.id, ended.attempt)).one()
+        session.scalars(moves.leave_running(SUCCEED, ended.id, ended.attempt)).one()
     sweeper.sweep()
 
     assert event_types(sessions, ended.id) == ["queued", "started", "succeeded"]

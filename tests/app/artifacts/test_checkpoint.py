@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts import queries as artifact_queries
 from app.ids import new_id
-from app.jobs import queries
+from app.jobs import moves
 from app.jobs.states import SUCCEED
 from app.jobs.tables import Job
 from app.settings import Settings
@@ -42,7 +42,7 @@ def finished(settings: Settings, sessions: sessionmaker[Session], running: Job) 
         described = {"size": stored.size, "sha256": stored.sha256, "files": []}
         session.execute(artifact_queries.describe(str(artifact["id"]), **described))
     with sessions.begin() as session:
-        session.scalars(queries.leave_running(SUCCEED, running.id, running.attempt)).one()
+        session.scalars(moves.leave_running(SUCCEED, running.id, running.attempt)).one()
         session.execute(artifact_queries.publish(running.id, running.attempt))
     return running
 

@@ -4,7 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.jobs import queries
+from app.jobs import moves
 from app.jobs.states import CANCEL_RUNNING, FAIL, SUCCEED, Move
 from tests.jobs import claim, event_types
 
@@ -52,7 +52,7 @@ def test_a_job_that_has_ended_cannot_be_cancelled(
 ) -> None:
     job = claim(sessions)
     with sessions.begin() as session:
-        session.scalars(queries.leave_running(move, job.id, job.attempt)).one()
+        session.scalars(moves.leave_running(move, job.id, job.attempt)).one()
 
     answer = client.post(f"/jobs/{job_id}/cancel")
 
@@ -68,8 +68,8 @@ def test_a_worker_that_learns_of_the_cancel_ends_the_job(
     client.post(f"/jobs/{job_id}/cancel")
 
     with sessions.begin() as session:
-        renewal = session.execute(queries.renew(job.id, job.attempt, lease_seconds=30)).one()
-        session.scalars(queries.leave_running(CANCEL_RUNNING, job.id, job.attempt)).one()
+        renewal = session.execute(moves.renew(job.id, job.attempt, lease_seconds=30)).one()
+        session.scalars(moves.leave_running(CANCEL_RUNNING, job.id, job.attempt)).one()
 
     assert renewal.cancel_requested
     assert client.get(f"/jobs/{job_id}").json()["status"] == "cancelled"

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts import queries as artifact_queries
 from app.ids import new_id
-from app.jobs import queries
+from app.jobs import moves
 from app.jobs.states import CANCEL_RUNNING, FAIL, REQUEUE, SUCCEED, Move
 from app.jobs.tables import Job
 from app.projects.service import NewKey
@@ -17,13 +17,13 @@ from tests.jobs import claim, event_types, job_row, submit
 
 def expire_lease(sessions: sessionmaker[Session], job_id: str) -> None:
     with sessions.begin() as session:
-        past = queries.lease_end(-1)
+        past = moves.lease_end(-1)
         session.execute(update(Job).where(Job.id == job_id).values(lease_until=past))
 
 
 def sweep(sessions: sessionmaker[Session], move: Move, max_lost: int = 20) -> list[str]:
     with sessions.begin() as session:
-        return [job.id for job in session.scalars(queries.expire(move, max_lost=max_lost))]
+        return [job.id for job in session.scalars(moves.expire(move, max_lost=max_lost))]
 
 
 def test_second_claim_of_a_job_gets_nothing(sessions: sessionmaker[Session], key: NewKey) -> None:
@@ -31,7 +31,9 @@ def test_second_claim_of_a_job_gets_nothing(sessions: sessionmaker[Session], key
     claim(sessions)
 
     with sessions.begin() as session:
-        again = session.scalars(queries.claim(worker="b", lease_seconds=30)).one_or_none()
+        again = session.scalars(
+            moves.claim(worker="b", device="cpu", lease_seconds=30)
+        ).one_or_none()
 
     assert again is None
 
@@ -47,7 +49,9 @@ def test_many_claimers_of_many_jobs_get_each_job_once(
         barrier.wait()
         while True:
             with sessions.begin() as session:
-                job = session.scalars(queries.claim(worker="w", lease_seconds=30)).one_or_none()
+                job = session.scalars(
+                    moves.claim(worker="w", device="cpu", lease_seconds=30)
+                ).one_or_none()
             if job is None:
                 return
             claimed.append(job.id)
@@ -116,9 +120,9 @@ def test_a_stale_attempt_changes_nothing(
             "storage_key": "x",
         }
         results = [
-            session.scalars(queries.leave_running(move, *held)).one_or_none(),
-            session.execute(queries.renew(*held, lease_seconds=30)).one_or_none(),
-            session.scalars(queries.record(*held, "phase", {})).one_or_none(),
+            session.scalars(moves.leave_running(move, *held)).one_or_none(),
+            session.execute(moves.renew(*held, lease_seconds=30)).one_or_none(),
+            session.scalars(moves.record(*held, "phase", {})).one_or_none(),
             session.execute(artifact_queries.announce(artifact)).one_or_none(),
         ]
 
@@ -165,7 +169,7 @@ def test_an_expired_job_that_was_to_be_cancelled_is_cancelled(
     job_id = submit(sessions, key.project_id)
     claim(sessions)
     with sessions.begin() as session:
-        session.scalars(queries.request_cancel(key.project_id, job_id)).one()
+        session.scalars(moves.request_cancel(key.project_id, job_id)).one()
     expire_lease(sessions, job_id)
 
     assert sweep(sessions, REQUEUE) == []
@@ -186,7 +190,7 @@ def test_renewal_and_sweep_at_the_same_time_have_one_winner(
         def renew(barrier: threading.Barrier, job: Job, renewed: list[bool]) -> None:
             barrier.wait()
             with sessions.begin() as session:
-                renewal = queries.renew(job.id, job.attempt, lease_seconds=30)
+                renewal = moves.renew(job.id, job.attempt, lease_seconds=30)
                 renewed.append(session.execute(renewal).one_or_none() is not None)
 
         thread = threading.Thread(target=renew, args=(barrier, job, renewed))
@@ -197,5 +201,5 @@ def test_renewal_and_sweep_at_the_same_time_have_one_winner(
 
         assert renewed != [bool(swept)]
         with sessions.begin() as session:
-            session.scalars(queries.leave_running(FAIL, job.id, job.attempt)).one_or_none()
-            session.scalars(queries.cancel_queued(key.project_id, job_id)).one_or_none()
+            session.scalars(moves.leave_running(FAIL, job.id, job.attempt)).one_or_none()
+            session.scalars(moves.cancel_waiting(key.project_id, job_id)).one_or_none()

@@ -4,7 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.jobs import queries
+from app.jobs import moves, queries
 from app.projects.service import NewKey
 from tests.jobs import claim
 
@@ -96,7 +96,7 @@ def test_a_running_job_shows_phase_and_progress(
     }
     with sessions.begin() as session:
         session.scalars(
-            queries.record(job.id, job.attempt, "phase", {"phase": "training"}, phase="training")
+            moves.record(job.id, job.attempt, "phase", {"phase": "training"}, phase="training")
         ).one()
         session.execute(queries.set_progress(job.id, job.attempt, progress))
 

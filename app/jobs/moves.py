@@ -1,0 +1,405 @@
+"""Statements that change a job: one each, its event in it, under the fence where a worker sends it.
+
+Built here and run by others: the API runs them with an async session, the worker with a sync one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, cast
+
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Select,
+    Text,
+    Update,
+    exists,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql.selectable import TypedReturnsRows
+
+from app.jobs.states import (
+    CANCEL_REQUESTED,
+    CANCEL_RUNNING,
+    CANCEL_WAITING,
+    CLAIM,
+    DELETED,
+    FAIL,
+    PAUSE_QUEUED,
+    PAUSE_REQUESTED,
+    PAUSE_RUNNING,
+    PAUSE_WITHDRAWN,
+    REQUEUE,
+    RESUME,
+    RETRY,
+    SUBMIT,
+    SUCCEED,
+    TERMINAL,
+    TIME_OUT_QUEUED,
+    Move,
+    Status,
+)
+from app.jobs.tables import Job, JobEvent
+
+# A statement that gives back the jobs it changed; no row means: not ours, or no longer so.
+ChangedJobs = TypedReturnsRows[Job]
+
+NO_DATA: Mapping[str, Any] = {}
+# What becomes of a job whose attempt ends without an end: its owner's wishes say which.
+GIVE_BACK = (REQUEUE, PAUSE_RUNNING, CANCEL_RUNNING)
+BATCH = 100  # of a sweep: few enough that their locks are short; the next one takes the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long a job waits after its nth attempt in a row that got it no further."""
+
+    first_seconds: float
+    most_seconds: float = 600.0
+
+    def until(self, attempts: ColumnElement[int]) -> ColumnElement[Any]:
+        doublings = func.least(attempts - 1, 30)
+        seconds = func.least(self.first_seconds * func.power(2, doublings), self.most_seconds)
+        return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+def lease_end(seconds: float) -> ColumnElement[Any]:
+    """By the database's clock alone; clock_timestamp, since now() is the transaction's start."""
+    return func.clock_timestamp() + timedelta(seconds=seconds)
+
+
+def held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
+    """The fence: true of the job while this attempt of it runs, and never again."""
+    return (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == Status.RUNNING)
+
+
+def owned(project_id: str, job_id: str) -> ColumnElement[bool]:
+    return (Job.project_id == project_id) & (Job.id == job_id) & Job.deleted_at.is_(None)
+
+
+def submit(job: Mapping[str, Any]) -> Sequence[Executable]:
+    """Insert a job and its first event."""
+    event = {"job_id": job["id"], "seq": 1, "attempt": 0, "type": SUBMIT.event, "data": {}}
+    return (
+        insert(Job).values(status=SUBMIT.target, event_seq=1, **job),
+        insert(JobEvent).values(**event),
+    )
+
+
+def claim(
+    *,
+    worker: str,
+    lease_seconds: float,
+    device: Literal["cpu", "gpu"],
+    memory_bytes: int | None = None,
+) -> ChangedJobs:
+    """Take the next job: by priority, then the project with the fewest running, then age.
+
+    Args:
+        worker: Who asks.
+        lease_seconds: How long it is theirs without a renewal.
+        device: What they would run it on.
+        memory_bytes: How much memory that has; None where it is not known.
+    """
+    running = aliased(Job)
+    busy = (
+        select(func.count())
+        .where(running.project_id == Job.project_id, running.status == Status.RUNNING)
+        .scalar_subquery()
+    )
+    fits = Job.memory_bytes.is_(None)
+    if memory_bytes is not None:
+        fits |= Job.memory_bytes <= memory_bytes
+    candidate = (
+        claimable(select(Job.id))
+        .where(Job.device.in_(("any", device)), fits)
+        .order_by(Job.priority.desc(), busy, Job.id)
+        .limit(1)
+        .with_for_update(of=Job, skip_locked=True)
+    )
+    return _move(
+        CLAIM,
+        Job.id == candidate.scalar_subquery(),
+        values={
+            # Whoever still holds an older attempt can write nothing from here on.
+            "attempt": Job.attempt + 1,
+            "worker": worker,
+            "lease_until": lease_end(lease_seconds),
+            "claimed_at": func.clock_timestamp(),
+            # Of the run's first attempt, whatever became of it.
+            "started_at": func.coalesce(Job.started_at, func.clock_timestamp()),
+        },
+        data={"worker": worker},
+    )
+
+
+def claimable(query: Select[Any]) -> Select[Any]:
+    return query.where(Job.status == Status.QUEUED, Job.not_before <= func.clock_timestamp())
+
+
+def any_claimable() -> Select[bool]:
+    return select(exists(claimable(select(Job.id))))
+
+
+def renew(job_id: str, attempt: int, *, lease_seconds: float) -> Executable:
+    """Prolong a lease; brings back what was asked of the job meanwhile."""
+    return (
+        update(Job)
+        .where(held_by(job_id, attempt))
+        .values(lease_until=lease_end(lease_seconds))
+        .returning(Job.cancel_requested, Job.pause_requested)
+    )
+
+
+def leave_running(
+    move: Move,
+    job_id: str,
+    attempt: int,
+    *,
+    data: Mapping[str, Any] = NO_DATA,
+    values: Mapping[str, Any] = NO_DATA,
+) -> Sequence[ChangedJobs]:
+    """A worker's own move out of ``running``: at most one of these statements matches.
+
+    A cancel that was accepted comes before everything else, and a job is not given back to the
+    queue that was to be paused.
+
+    Args:
+        move: What the worker wants of the job.
+        job_id: Whose move it is.
+        attempt: The fencing token it was claimed under.
+        data: Of the event.
+        values: Columns that the move itself sets.
+    """
+    held = held_by(job_id, attempt)
+    moves = (move, CANCEL_RUNNING) if move in (SUCCEED, FAIL) else GIVE_BACK
+    return [
+        _move(
+            each,
+            held & _as_asked(each),
+            values=_released(each) | (values if each is move else NO_DATA),
+            data=data if each is move else NO_DATA,
+        )
+        for each in moves
+    ]
+
+
+def expire(
+    move: Move, *, max_lost: int, backoff: Backoff, values: Mapping[str, Any] = NO_DATA
+) -> ChangedJobs:
+    """Take jobs whose lease has ended from their workers, a hundred at the most.
+
+    Args:
+        move: What becomes of them: REQUEUE takes those that may be tried again, FAIL those that
+            have lost ``max_lost`` attempts, CANCEL_RUNNING and PAUSE_RUNNING those for which that
+            was asked anyway.
+        max_lost: How many attempts in a row may be lost to infrastructure.
+        backoff: How long those wait that are tried again.
+        values: Columns to set besides.
+    """
+    lost = Job.lost_attempts + 1
+    counted = {FAIL: ~Job.pause_requested & (lost >= max_lost), REQUEUE: lost < max_lost}
+    due = (
+        select(Job.id)
+        .where(
+            Job.status == Status.RUNNING,
+            Job.lease_until < func.clock_timestamp(),
+            _as_asked(move),
+            counted.get(move, true()),
+        )
+        .order_by(Job.lease_until)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    waits = {"not_before": backoff.until(lost)} if move is REQUEUE else NO_DATA
+    return _move(
+        move,
+        Job.id.in_(due),
+        values={**_released(move), "lost_attempts": lost, **waits, **values},
+        data={"reason": "lease_expired"},
+    )
+
+
+def time_out_queued(error: Mapping[str, Any]) -> ChangedJobs:
+    """Fail jobs that have waited longer in the queue than their spec allows."""
+    limit = Job.spec["limits"]["queue_seconds"].as_float()
+    waited = func.extract("epoch", func.clock_timestamp() - Job.queued_at)
+    due = (
+        select(Job.id)
+        .where(Job.status == Status.QUEUED, waited > limit)
+        .order_by(Job.id)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    values = {"error": dict(error), "finished_at": func.clock_timestamp()}
+    return _move(TIME_OUT_QUEUED, Job.id.in_(due), values=values, data={"error": dict(error)})
+
+
+def cancel_waiting(project_id: str, job_id: str) -> ChangedJobs:
+    values = {"finished_at": func.clock_timestamp()}
+    return _move(CANCEL_WAITING, owned(project_id, job_id), values=values)
+
+
+def cancel_deleted(job_id: str) -> ChangedJobs:
+    """What `cancel_waiting` is to others, for a job that its owner no longer sees."""
+    return _move(
+        CANCEL_WAITING,
+        (Job.id == job_id) & Job.deleted_at.is_not(None),
+        values={"finished_at": func.clock_timestamp()},
+    )
+
+
+def request_cancel(project_id: str, job_id: str) -> ChangedJobs:
+    """Ask the worker that runs a job to stop; asking again changes nothing."""
+    which = owned(project_id, job_id) & (Job.status == Status.RUNNING) & ~Job.cancel_requested
+    return _with_event(
+        update(Job).where(which).values(cancel_requested=True), CANCEL_REQUESTED, NO_DATA
+    )
+
+
+def pause_queued(project_id: str, job_id: str) -> ChangedJobs:
+    return _move(PAUSE_QUEUED, owned(project_id, job_id))
+
+
+def request_pause(project_id: str, job_id: str) -> ChangedJobs:
+    """Ask the worker that runs a job to save it and stop; asking again changes nothing."""
+    which = owned(project_id, job_id) & (Job.status == Status.RUNNING)
+    which &= ~Job.cancel_requested & ~Job.pause_requested
+    return _with_event(
+        update(Job).where(which).values(pause_requested=True), PAUSE_REQUESTED, NO_DATA
+    )
+
+
+def resume(project_id: str, job_id: str) -> ChangedJobs:
+    return _move(RESUME, owned(project_id, job_id), values=_queued())
+
+
+def withdraw_pause(project_id: str, job_id: str) -> ChangedJobs:
+    """Let a job run on that was to be paused and is not yet."""
+    which = owned(project_id, job_id) & (Job.status == Status.RUNNING) & Job.pause_requested
+    return _with_event(
+        update(Job).where(which).values(pause_requested=False), PAUSE_WITHDRAWN, NO_DATA
+    )
+
+
+def retry(project_id: str, job_id: str) -> ChangedJobs:
+    """Start another run of a job that has failed or was cancelled; attempts count on."""
+    return _move(
+        RETRY,
+        owned(project_id, job_id),
+        values={
+            **_queued(),
+            "run": Job.run + 1,
+            "lost_attempts": 0,
+            "failed_attempts": 0,
+            "ran_seconds": 0.0,
+            "cancel_requested": False,
+            "progress": null(),
+            "error": null(),
+            "started_at": null(),
+            "finished_at": null(),
+        },
+    )
+
+
+def delete(project_id: str, job_id: str) -> ChangedJobs:
+    """Hide a job for ever; whoever runs it stops. A ``cancel_deleted`` belongs behind it."""
+    running = Job.status == Status.RUNNING
+    changed = (
+        update(Job)
+        .where(owned(project_id, job_id))
+        .values(deleted_at=func.clock_timestamp(), cancel_requested=Job.cancel_requested | running)
+    )
+    return _with_event(changed, DELETED, NO_DATA)
+
+
+def record(
+    job_id: str, attempt: int, kind: str, data: Mapping[str, Any], **values: object
+) -> ChangedJobs:
+    """Add an event to a job this attempt runs, and set columns (such as its phase) with it."""
+    changed = update(Job).where(held_by(job_id, attempt)).values(**values)
+    return _with_event(changed, kind, data)
+
+
+def _as_asked(move: Move) -> ColumnElement[bool]:
+    """Which move out of ``running`` its owner lets a job make: for each job exactly one of three.
+
+    A job that has ended by itself, one way or the other, need not be paused any more.
+    """
+    cancelled, paused = Job.cancel_requested, Job.pause_requested
+    conditions = {
+        CANCEL_RUNNING: cancelled,
+        PAUSE_RUNNING: ~cancelled & paused,
+        REQUEUE: ~cancelled & ~paused,
+    }
+    return conditions.get(move, ~cancelled)
+
+
+def _queued() -> dict[str, Any]:
+    return {"queued_at": func.clock_timestamp(), "not_before": func.clock_timestamp()}
+
+
+def _released(move: Move) -> dict[str, Any]:
+    ran = func.extract("epoch", func.clock_timestamp() - Job.claimed_at)
+    return {
+        "lease_until": null(),
+        "claimed_at": null(),
+        "worker": null(),
+        "phase": null(),
+        "pause_requested": False,
+        "ran_seconds": Job.ran_seconds + ran,
+        **({"finished_at": func.clock_timestamp()} if move.target in TERMINAL else {}),
+        **(_queued() if move.target is Status.QUEUED else {}),
+    }
+
+
+def _move(
+    move: Move,
+    which: ColumnElement[bool],
+    *,
+    values: Mapping[str, Any] = NO_DATA,
+    data: Mapping[str, Any] = NO_DATA,
+) -> ChangedJobs:
+    changed = (
+        update(Job)
+        .where(which, Job.status.in_(sorted(move.sources)))
+        .values(status=move.target, **values)
+    )
+    return _with_event(changed, move.event, data)
+
+
+def _with_event(changed: Update, kind: str, data: Mapping[str, Any]) -> ChangedJobs:
+    """One statement: the change, and its event numbered under the row lock the change takes."""
+    moved = (
+        changed.values(event_seq=Job.event_seq + 1).returning(*Job.__table__.columns).cte("moved")
+    )
+    logged = (
+        insert(JobEvent)
+        .from_select(
+            ["job_id", "seq", "attempt", "type", "data"],
+            select(
+                moved.c.id,
+                moved.c.event_seq,
+                moved.c.attempt,
+                literal(kind, Text),
+                literal(dict(data), JSONB),
+            ),
+        )
+        .cte("logged")
+    )
+    # PostgreSQL runs the insertion although nothing reads from it.
+    changed_jobs = (
+        select(Job)
+        .from_statement(select(moved).add_cte(logged))
+        .execution_options(populate_existing=True)
+    )
+    return cast("ChangedJobs", changed_jobs)
