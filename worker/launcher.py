@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db import sync_engine
 from app.jobs import moves
 from app.settings import Settings
+from worker.devices import device_kind
 
 logger = logging.getLogger(__name__)
 
@@ -72,4 +73,6 @@ class Launcher:
         # A cheap look: most wake-ups find their job taken, and a process costs half a second.
         engine = sync_engine(self._settings.database_url or "")
         with engine.connect() as connection:
-            return bool(connection.execute(moves.any_claimable()).scalar())
+            return bool(
+                connection.execute(moves.any_claimable(*map(device_kind, self._devices))).scalar()
+            )

@@ -1,9 +1,10 @@
 """The lease on a running job: renewed on a thread and connection of its own, distrusted in time.
 
-What is done when it is lost, or when a cancel comes back with a renewal, is the supervisor's.
+What is done about a cancel or a pause that comes back with a renewal is the attempt's.
 """
 
 import logging
+import os
 import threading
 import time
 from types import TracebackType
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 JOIN_SECONDS = 10
 TRUSTED_SHARE = 0.8  # of the lease's length; the rest is for killing a trainer
+LEAVE_SHARE = 0.1  # of the lease's length: how long that may take before the process ends itself
+TICK = 0.2  # seconds
 
 
 class Lease:
@@ -39,7 +42,9 @@ class Lease:
         self._left = threading.Event()
         self._refused = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_left, name="lease", daemon=True)
-        self.cancel_requested = threading.Event()
+        self._watch = threading.Thread(target=self._exit_once_lost, name="watch", daemon=True)
+        self.cancel_requested = False
+        self.pause_requested = False
 
     @property
     def lost(self) -> bool:
@@ -49,6 +54,7 @@ class Lease:
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._watch.start()
         return self
 
     def __exit__(
@@ -78,5 +84,13 @@ class Lease:
                 self._refused.set()
                 return
             self._renewed_at = asked_at
-            if row.cancel_requested:
-                self.cancel_requested.set()
+            self.cancel_requested = row.cancel_requested
+            # It may have been withdrawn.
+            self.pause_requested = row.pause_requested
+
+    def _exit_once_lost(self) -> None:
+        """Whatever the process hangs in: no trainer may outlive the lease, and it dies with us."""
+        while not self._left.wait(TICK):
+            if self.lost and not self._left.wait(self._settings.lease_seconds * LEAVE_SHARE):
+                logger.error("%s: lost, and not let go of: this process ends", self._job_id)
+                os._exit(os.EX_TEMPFAIL)

@@ -127,6 +127,20 @@ def forget(artifact_id: str) -> Executable:
     return delete(Artifact).where(Artifact.id == artifact_id, Artifact.state == State.DELETING)
 
 
+def emptied_jobs() -> Select[str]:
+    """Deleted jobs that have ended and store nothing any more; locked, to be forgotten."""
+    return (
+        select(Job.id)
+        .where(
+            Job.deleted_at.is_not(None),
+            Job.status.in_(sorted(TERMINAL)),
+            ~exists(select(Artifact.id).where(Artifact.job_id == Job.id)),
+        )
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+
+
 def _ready(job_id: str, kind: Kind) -> Select[Artifact]:
     return select(Artifact).where(
         Artifact.job_id == job_id, Artifact.kind == kind, Artifact.state == State.READY

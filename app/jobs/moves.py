@@ -53,6 +53,8 @@ from app.jobs.tables import Job, JobEvent
 # A statement that gives back the jobs it changed; no row means: not ours, or no longer so.
 ChangedJobs = TypedReturnsRows[Job]
 
+Device = Literal["cpu", "gpu"]
+
 NO_DATA: Mapping[str, Any] = {}
 # What becomes of a job whose attempt ends without an end: its owner's wishes say which.
 GIVE_BACK = (REQUEUE, PAUSE_RUNNING, CANCEL_RUNNING)
@@ -66,7 +68,7 @@ class Backoff:
     first_seconds: float
     most_seconds: float = 600.0
 
-    def until(self, attempts: ColumnElement[int]) -> ColumnElement[Any]:
+    def until(self, attempts: ColumnElement[int] | int) -> ColumnElement[Any]:
         doublings = func.least(attempts - 1, 30)
         seconds = func.least(self.first_seconds * func.power(2, doublings), self.most_seconds)
         return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
@@ -99,7 +101,7 @@ def claim(
     *,
     worker: str,
     lease_seconds: float,
-    device: Literal["cpu", "gpu"],
+    device: Device,
     memory_bytes: int | None = None,
 ) -> ChangedJobs:
     """Take the next job: by priority, then the project with the fewest running, then age.
@@ -116,12 +118,12 @@ def claim(
         .where(running.project_id == Job.project_id, running.status == Status.RUNNING)
         .scalar_subquery()
     )
-    fits = Job.memory_bytes.is_(None)
+    fits: ColumnElement[bool] = Job.memory_bytes.is_(None)
     if memory_bytes is not None:
         fits |= Job.memory_bytes <= memory_bytes
     candidate = (
-        claimable(select(Job.id))
-        .where(Job.device.in_(("any", device)), fits)
+        select(Job.id)
+        .where(claimable(device), fits)
         .order_by(Job.priority.desc(), busy, Job.id)
         .limit(1)
         .with_for_update(of=Job, skip_locked=True)
@@ -142,12 +144,14 @@ def claim(
     )
 
 
-def claimable(query: Select[Any]) -> Select[Any]:
-    return query.where(Job.status == Status.QUEUED, Job.not_before <= func.clock_timestamp())
+def claimable(*devices: Device) -> ColumnElement[bool]:
+    """Of the jobs that wait and may start: those for one of these kinds of devices."""
+    due = (Job.status == Status.QUEUED) & (Job.not_before <= func.clock_timestamp())
+    return due & Job.device.in_(("any", *devices))
 
 
-def any_claimable() -> Select[bool]:
-    return select(exists(claimable(select(Job.id))))
+def any_claimable(*devices: Device) -> Select[bool]:
+    return select(exists(select(Job.id).where(claimable(*devices))))
 
 
 def renew(job_id: str, attempt: int, *, lease_seconds: float) -> Executable:
@@ -186,7 +190,7 @@ def leave_running(
         _move(
             each,
             held & _as_asked(each),
-            values=_released(each) | (values if each is move else NO_DATA),
+            values={**_released(each), **(values if each is move else {})},
             data=data if each is move else NO_DATA,
         )
         for each in moves
@@ -335,8 +339,8 @@ def _as_asked(move: Move) -> ColumnElement[bool]:
 
     A job that has ended by itself, one way or the other, need not be paused any more.
     """
-    cancelled, paused = Job.cancel_requested, Job.pause_requested
-    conditions = {
+    cancelled, paused = Job.cancel_requested.is_(True), Job.pause_requested.is_(True)
+    conditions: dict[Move, ColumnElement[bool]] = {
         CANCEL_RUNNING: cancelled,
         PAUSE_RUNNING: ~cancelled & paused,
         REQUEUE: ~cancelled & ~paused,

@@ -43,11 +43,11 @@ def test_a_renewal_brings_a_cancel_back(
     submit(sessions, key.project_id)
     job = claim(sessions)
     with hold(settings, job) as lease:
-        assert not lease.cancel_requested.is_set()
+        assert not lease.cancel_requested
         with sessions.begin() as session:
             session.scalars(moves.request_cancel(key.project_id, job.id)).one()
 
-        assert lease.cancel_requested.wait(30)
+        await_true(lambda: lease.cancel_requested)
 
 
 def test_a_job_given_to_another_attempt_is_lost(
