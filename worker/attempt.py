@@ -44,6 +44,7 @@ from worker.held import HeldJob
 from worker.joblog import JobLog, LogParts
 from worker.objects import Objects
 from worker.publish import OutputError, write_archive
+from worker.scratch import folder_of
 from worker.snapshots import SnapshotStore
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Attempt:
     def run(self) -> None:
         """Work until the attempt has ended, and write how."""
         job = self.held.job
-        scratch = self.settings.scratch_dir / job.id / f"a{job.attempt}"
+        scratch = folder_of(self.settings, job.id, job.attempt)
         objects = Objects(self.held, LocalStorage(self.settings.storage_dir))
         log = JobLog()
         parts = LogParts(log, objects)
@@ -88,7 +89,6 @@ class Attempt:
 
     def _end(self, scratch: Path, log: JobLog, parts: LogParts, snapshots: SnapshotStore) -> Ending:
         try:
-            self._remove_earlier(scratch)
             scratch.mkdir(parents=True)
             return self._work(scratch, log, parts, snapshots)
         except Ending as ending:
@@ -105,12 +105,6 @@ class Attempt:
             # Whatever it is, the next attempt would meet it again: better to say so now.
             logger.exception("%s: the attempt failed here", self.held.job.id)
             return Failed("internal", f"The worker failed: {type(error).__name__}.")
-
-    @staticmethod
-    def _remove_earlier(scratch: Path) -> None:
-        # What killed attempts left is of no use; a later one's folder is not ours to touch.
-        for number in range(int(scratch.name[1:])):
-            shutil.rmtree(scratch.with_name(f"a{number}"), ignore_errors=True)
 
     def _work(
         self, scratch: Path, log: JobLog, parts: LogParts, snapshots: SnapshotStore

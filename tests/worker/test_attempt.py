@@ -594,14 +594,6 @@ def test_the_scratch_folder_is_gone_however_it_went(bench: Bench, body: str) -> 
     assert not bench.scratch.exists()
 
 
-def test_what_a_killed_attempt_left_in_its_scratch_folder_is_not_used(bench: Bench) -> None:
-    left = bench.scratch / "a0" / "out" / "packed"
-    left.mkdir(parents=True)
-
-    assert bench.run().status == "succeeded"
-    assert not left.exists()
-
-
 def test_an_attempt_that_lost_its_job_leaves_its_successors_scratch_folder_alone(
     bench: Bench,
 ) -> None:
