@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tests.reports import report
 
 SPEC: dict[str, Any] = {"model": "file:model", "dataset": "file:data.csv", "sparsity": 0.9}
 HOOKS = Path(__file__).parent / "hooks"
+ROOT = Path(__file__).parents[2]
 TOY_TRAINER = Path(__file__).with_name("toy_trainer.py")
 
 
@@ -30,7 +30,7 @@ def make_toy(root: Path, **toy: object) -> None:
         toy: ``steps``, ``step_seconds`` and ``snapshot_steps`` of the trainer.
     """
     model = root / "model"
-    model.mkdir()
+    model.mkdir(parents=True)
     (model / "config.json").write_text("{}")
     (model / "toy.json").write_text(
         json.dumps({"steps": 8, "step_seconds": 0.0, "snapshot_steps": 3, **toy})
@@ -56,14 +56,9 @@ def environment(settings: Settings) -> dict[str, str]:
         for name, value in values.items()
     }
     return os.environ | {
-        "PYTHONPATH": str(HOOKS),
+        "PYTHONPATH": f"{HOOKS}{os.pathsep}{ROOT}",
         **{f"PST_{name.upper()}": value for name, value in joined.items()},
     }
-
-
-def history(root: Path) -> list[Mapping[str, Any]]:
-    lines = (root / "model" / "history.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
 
 
 @dataclass(frozen=True)

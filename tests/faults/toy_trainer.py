@@ -22,7 +22,15 @@ def tell(kind: str, **fields: object) -> None:
 
 def note(what: str, step: int) -> None:
     line = {"what": what, "step": step, "pid": os.getpid(), "job": job, "attempt": attempt}
-    os.write(history, json.dumps({**line, "at": time.monotonic()}).encode() + b"\n")
+    line |= {"device": device, "at": time.monotonic()}
+    os.write(history, json.dumps(line).encode() + b"\n")
+
+
+def held_device() -> str:
+    """By the lock that was inherited, which is what keeps others away."""
+    links = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    [lock] = [link.name for link in links if link.suffix == ".lock"]
+    return lock
 
 
 def save(step: int, state: str) -> None:
@@ -59,6 +67,7 @@ def train() -> None:
             sys.exit(STOPPED)
         time.sleep(toy["step_seconds"])
         state = hashlib.sha256(f"{state} {step}".encode()).hexdigest()
+        note("step", step)
         report(step)
         if step % toy["snapshot_steps"] == 0 or step == toy["steps"]:
             save(step, state)
@@ -88,6 +97,7 @@ def export(state: str) -> None:
 
 
 def verify() -> None:
+    note("verify", toy["steps"])
     tell("phase", phase="verifying")
     if not (out / "packed" / "model.safetensors").stat().st_size:
         tell("failure", code="invalid_checkpoint", message="Empty.")
@@ -112,6 +122,7 @@ model = Path(task["sources"]["model"])
 toy = json.loads((model / "toy.json").read_text())
 job, attempt = out.parts[-3], int(out.parts[-2][1:])
 history = os.open(model / "history.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+device = held_device()
 die_with_supervisor()
 if task["task"] == "compress":
     snapshots = Path(task["snapshots"]["folder"])
