@@ -25,16 +25,17 @@ from pst_core.spec import CompressionSpec
 from pst_core.stages import Job
 from pst_core.trainer import StopRequestedError
 from pst_core.verify import verify_export
+from worker.lifeline import ENDED, die_with_supervisor
 
 logger = logging.getLogger(__name__)
-
-EX_TEMPFAIL = 75  # stopped on request: sysexits.h
 
 
 def main(task_file: str) -> int:
     logging.basicConfig(level=logging.INFO)
     transformers.utils.logging.disable_progress_bar()
-    threading.Thread(target=_die_with_supervisor, daemon=True).start()
+    # The kernel kills us with our parent; this is for where that setting got lost, and for a parent
+    # that is stopped.
+    threading.Thread(target=die_with_supervisor, daemon=True).start()
     task = json.loads(Path(task_file).read_bytes())
     stop = threading.Event()
     if task["task"] == "compress":
@@ -51,7 +52,7 @@ def main(task_file: str) -> int:
             task, Job(spec=_spec(task), sources=_sources(task), emit=emit, should_stop=stop.is_set)
         )
     except StopRequestedError:
-        return EX_TEMPFAIL
+        return ENDED
     except Exception as error:
         logger.exception("the task failed")
         emit(describe(error))
@@ -113,13 +114,6 @@ def describe(error: Exception) -> FailureEvent:
         message=f"The trainer failed with {type(error).__name__}.",
         remedy="See the worker's log.",
     )
-
-
-def _die_with_supervisor() -> None:
-    # The kernel kills us with our parent; this is for where that setting got lost.
-    # Not through sys.stdin: its lock, held here for ever, would abort the interpreter's own end.
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(EX_TEMPFAIL)
 
 
 if __name__ == "__main__":

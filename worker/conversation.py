@@ -64,7 +64,10 @@ class Conversation:
         recorder = Recorder(self.held.sessions, job.id, job.attempt)
         report: Report | None = None
         kills_before = oom_kills()
-        with ChildProcess(task, scratch=scratch, device=self.device, log=self.log) as child:
+        with (
+            ChildProcess(task, scratch=scratch, device=self.device, log=self.log) as child,
+            self.held.lease.telling(child.lifeline.prolong),
+        ):
             try:
                 for line in child.lines():
                     self._check(recorder)

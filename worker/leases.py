@@ -7,6 +7,8 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -43,14 +45,32 @@ class Lease:
         self._refused = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_left, name="lease", daemon=True)
         self._watch = threading.Thread(target=self._exit_once_lost, name="watch", daemon=True)
+        self._hear: Callable[[float], None] = _unheard
         self.cancel_requested = False
         self.pause_requested = False
 
     @property
     def lost(self) -> bool:
         """True once somebody else may have the job, by the database's word or by our own clock."""
-        age = time.monotonic() - self._renewed_at
-        return self._refused.is_set() or age > self._settings.lease_seconds * TRUSTED_SHARE
+        return self._refused.is_set() or time.monotonic() > self._trusted_until
+
+    @property
+    def _trusted_until(self) -> float:
+        return self._renewed_at + self._settings.lease_seconds * TRUSTED_SHARE
+
+    @contextmanager
+    def telling(self, hear: Callable[[float], None]) -> Iterator[None]:
+        """Have somebody told until when it is trusted: now, and with each renewal.
+
+        Args:
+            hear: Takes a ``time.monotonic()``; called on the lease's thread too.
+        """
+        self._hear = hear
+        hear(self._trusted_until)
+        try:
+            yield
+        finally:
+            self._hear = _unheard
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -84,6 +104,7 @@ class Lease:
                 self._refused.set()
                 return
             self._renewed_at = asked_at
+            self._hear(self._trusted_until)
             self.cancel_requested = row.cancel_requested
             # It may have been withdrawn.
             self.pause_requested = row.pause_requested
@@ -94,3 +115,7 @@ class Lease:
             if self.lost and not self._left.wait(self._settings.lease_seconds * LEAVE_SHARE):
                 logger.error("%s: lost, and not let go of: this process ends", self._job_id)
                 os._exit(os.EX_TEMPFAIL)
+
+
+def _unheard(_: float) -> None:
+    """Nobody is to be told."""

@@ -20,6 +20,7 @@ from typing import Any, Self
 from app import launch
 from worker.devices import Device
 from worker.joblog import JobLog
+from worker.lifeline import Lifeline
 
 MAX_LINE = 4 * 1024 * 1024  # bytes; a report of some thousand matrices is below one
 TICK = 0.2  # seconds between looks at what else may have happened
@@ -33,7 +34,8 @@ class ChildProcess:
     """``python -m worker.child TASK`` in a session of its own.
 
     It dies with this process by the kernel's doing, by its stdin's end if that should fail, and
-    it holds the device's lock as long as it lives. It must be started from the main thread.
+    by itself once its `lifeline` was prolonged and then is not. It holds the device's lock as long
+    as it lives. It must be started from the main thread.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class ChildProcess:
     ) -> None:
         self._reader, writer = os.pipe()
         os.set_blocking(self._reader, False)
+        lifeline, prolonging = os.pipe()
+        self.lifeline = Lifeline(prolonging)
         task_file = scratch / "task.json"
         task_file.write_text(json.dumps({**task, "events": writer}), encoding="utf-8")
         self._siblings = _children()
         self._process = subprocess.Popen(
             launch.command([sys.executable, *CHILD, str(task_file)], signal="KILL"),
-            stdin=subprocess.PIPE,
+            stdin=lifeline,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=scratch,
@@ -55,6 +59,7 @@ class ChildProcess:
             start_new_session=True,
         )
         os.close(writer)
+        os.close(lifeline)
         # Of this very process, whoever may get its number later.
         self._pidfd = os.pidfd_open(self._process.pid)
         # A thread of its own: whoever prints must never have to wait for the database or storage.
@@ -137,9 +142,9 @@ class ChildProcess:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        self.lifeline.close()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         for descriptor in (self._reader, self._pidfd):
             os.close(descriptor)
 

@@ -10,8 +10,12 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from worker.lifeline import die_with_supervisor
 
 STOPPED = 75
 
@@ -104,17 +108,6 @@ def verify() -> None:
         sys.exit(1)
 
 
-def die_with_supervisor() -> None:
-    """As the real one does: by the end of stdin, besides what the kernel does."""
-    import threading
-
-    def wait() -> None:
-        os.read(0, 1)
-        os._exit(STOPPED)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 with open(sys.argv[1], "rb") as file:  # noqa: PTH123 -- as early as can be
     task = json.load(file)
 out = Path(task["out"])
@@ -123,7 +116,7 @@ toy = json.loads((model / "toy.json").read_text())
 job, attempt = out.parts[-3], int(out.parts[-2][1:])
 history = os.open(model / "history.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 device = held_device()
-die_with_supervisor()
+threading.Thread(target=die_with_supervisor, daemon=True).start()
 if task["task"] == "compress":
     snapshots = Path(task["snapshots"]["folder"])
     train()

@@ -75,3 +75,17 @@ def test_a_lease_that_cannot_be_renewed_is_distrusted_before_it_ends(
         await_true(lambda: lease.lost)
 
     assert job_row(sessions, job.id).status == "running"
+
+
+def test_whoever_listens_is_told_until_when_a_lease_is_trusted(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    submit(sessions, key.project_id)
+    told: list[float] = []
+    with hold(settings, claim(sessions)) as lease:
+        with lease.telling(told.append):
+            await_true(lambda: len(told) == 3)
+        assert not lease.lost
+
+    assert told == sorted(set(told))
+    assert told[0] < time.monotonic() + settings.lease_seconds

@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -21,8 +22,14 @@ from worker.devices import Device, take_free
 from worker.joblog import MAX_LINE, JobLog
 from worker.process import ChildProcess, adopt_orphans
 
-PRELUDE = """
-import json, os, signal, subprocess, sys, time
+PRELUDE = (
+    f"""
+import sys
+sys.path.insert(0, {str(Path(process.__file__).parents[1])!r})
+"""
+    + """
+import json, os, signal, subprocess, threading, time
+from worker.lifeline import die_with_supervisor
 with open(sys.argv[1]) as file:
     events = json.load(file)["events"]
 
@@ -33,6 +40,7 @@ def start_helper(**options):
     command = [sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"]
     return subprocess.Popen(command, **options).pid
 """
+)
 
 Start = Callable[[str], ChildProcess]
 
@@ -385,3 +393,33 @@ for line in child.lines():
     if line is not None:
         print(int(line), flush=True)
 """
+
+
+def test_a_child_ends_by_itself_once_its_life_is_not_prolonged(start: Start) -> None:
+    child = start("die_with_supervisor()")
+    child.lifeline.prolong(time.monotonic())
+
+    assert list(told(child)) == []
+    assert child.wait(60) == 75
+
+
+def test_a_child_lives_for_as_long_as_it_was_last_told_to(start: Start) -> None:
+    child = start("""
+threading.Thread(target=die_with_supervisor, daemon=True).start()
+time.sleep(0.5)
+sys.exit(3)
+""")
+    child.lifeline.prolong(time.monotonic() + 600)
+    child.lifeline.prolong(time.monotonic())
+
+    assert list(told(child)) == []
+    assert child.wait(60) == 3
+
+
+def test_a_life_that_is_over_is_prolonged_in_vain(start: Start) -> None:
+    child = start("sys.exit(0)")
+    child.wait(60)
+
+    child.lifeline.prolong(time.monotonic())
+    child.lifeline.close()
+    child.lifeline.prolong(time.monotonic())
