@@ -14,7 +14,7 @@ MOST_JOBS = 150
 PAUSE = (0.05, 0.3)  # seconds between two calls
 TIMEOUT = 4
 # How often each is done, and what it is done to.
-OPERATIONS = {"post": 12, "cancel": 2, "pause": 3, "resume": 4, "retry": 2, "delete": 1}
+OPERATIONS = {"post": 14, "cancel": 2, "pause": 2, "resume": 3, "retry": 2, "delete": 1}
 FITTING = {
     "cancel": ("queued", "running"),
     "pause": ("queued", "running"),

@@ -83,9 +83,18 @@ class Nemesis:
             undo()
         self._of.tend()
 
-    def _note(self, what: str, target: str, pids: list[int]) -> bool:
-        self._history.add(what=what, at=time.monotonic(), target=target, pids=pids)
+    def _note(self, what: str, target: str) -> bool:
+        self._history.add(what=what, at=time.monotonic(), target=target)
         return True
+
+    def _send(
+        self, what: str, target: Managed, processes: list[psutil.Process], number: signal.Signals
+    ) -> bool:
+        # The time from before: what goes on again does so before the next line here.
+        at = time.monotonic()
+        pids = send(processes, number)
+        self._history.add(what=what, at=at, target=target.name, pids=pids)
+        return bool(pids)
 
     def _later(self, seconds: float, undo: Callable[[], None]) -> None:
         self._undo.append((time.monotonic() + seconds, undo))
@@ -101,13 +110,12 @@ class Nemesis:
     def _kill_found(self, word: str) -> bool:
         for worker in self._workers():
             if found := worker.find(word):
-                pids = send(found, signal.SIGKILL)
-                return self._note(f"kill_{word}", worker.name, pids)
+                return self._send(f"kill_{word}", worker, found, signal.SIGKILL)
         return False
 
     def _kill_tree(self, process: Managed) -> bool:
-        pids = send(process.tree(), signal.SIGKILL)
-        return bool(pids) and self._note("kill", process.name, pids)
+        kind, _, _ = process.name.partition("-")
+        return self._send(f"kill_{kind}", process, process.tree(), signal.SIGKILL)
 
     def _kill_worker(self) -> bool:
         return any(self._kill_tree(worker) for worker in self._workers()[:1])
@@ -117,14 +125,12 @@ class Nemesis:
 
     def _kill_worker_alone(self) -> bool:
         for worker in self._workers()[:1]:
-            pids = send(worker.tree()[:1], signal.SIGKILL)
-            return self._note("kill_alone", worker.name, pids)
+            return self._send("kill_worker_alone", worker, worker.tree()[:1], signal.SIGKILL)
         return False
 
     def _stop_worker(self) -> bool:
         for worker in self._workers()[:1]:
-            pids = send(worker.tree()[:1], signal.SIGTERM)
-            return self._note("stop", worker.name, pids)
+            return self._send("stop_worker", worker, worker.tree()[:1], signal.SIGTERM)
         return False
 
     def _freeze_worker(self) -> bool:
@@ -146,10 +152,10 @@ class Nemesis:
 
     def _freeze(self, worker: Managed, what: str, processes: list[psutil.Process]) -> None:
         worker.frozen = True
-        self._note(what, worker.name, send(processes, signal.SIGSTOP))
+        self._send(what, worker, processes, signal.SIGSTOP)
 
         def thaw() -> None:
-            self._note("thaw", worker.name, send(processes, signal.SIGCONT))
+            self._send("thaw", worker, processes, signal.SIGCONT)
             worker.frozen = False
 
         self._later(self._frozen_seconds(), thaw)
@@ -159,11 +165,11 @@ class Nemesis:
             return False
         self._of.database.crash()
         self._later(self._rng.uniform(*SHORT), self._of.database.restart)
-        return self._note("crash_database", "database", [])
+        return self._note("crash_database", "database")
 
     def _cut_database(self) -> bool:
         self._of.database.proxy.cut()
-        return self._note("cut_database", "database", [])
+        return self._note("cut_database", "database")
 
     def _silence_database(self) -> bool:
         """Longer than a lease, sometimes; what was sent meanwhile arrives late, or never."""
@@ -177,14 +183,14 @@ class Nemesis:
 
         proxy.hold()
         self._later(self._rng.uniform(*SILENCE) * self._of.settings.lease_seconds, end)
-        return self._note("silence_database", "database", [])
+        return self._note("silence_database", "database")
 
     def _kill_broker(self) -> bool:
         if not self._of.broker.running:
             return False
         self._of.broker.kill()
         self._later(self._rng.uniform(*SHORT), self._of.broker.restart)
-        return self._note("kill_broker", "broker", [])
+        return self._note("kill_broker", "broker")
 
     def _freeze_broker(self) -> bool:
         broker = self._of.broker
@@ -192,4 +198,4 @@ class Nemesis:
             return False
         broker.freeze()
         self._later(self._frozen_seconds(), broker.thaw)
-        return self._note("freeze_broker", "broker", [])
+        return self._note("freeze_broker", "broker")
