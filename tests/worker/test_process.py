@@ -22,14 +22,12 @@ from worker.devices import Device, take_free
 from worker.joblog import MAX_LINE, JobLog
 from worker.process import ChildProcess, adopt_orphans
 
-PRELUDE = (
-    f"""
-import sys
-sys.path.insert(0, {str(Path(process.__file__).parents[1])!r})
-"""
-    + """
-import json, os, signal, subprocess, threading, time
+PRELUDE = f"ROOT = {str(Path(process.__file__).parents[1])!r}"
+PRELUDE += """
+import json, os, signal, subprocess, sys, threading, time
+sys.path.insert(0, ROOT)
 from worker.lifeline import die_with_supervisor
+
 with open(sys.argv[1]) as file:
     events = json.load(file)["events"]
 
@@ -40,7 +38,6 @@ def start_helper(**options):
     command = [sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"]
     return subprocess.Popen(command, **options).pid
 """
-)
 
 Start = Callable[[str], ChildProcess]
 
