@@ -5,6 +5,7 @@ Object stores come behind the same few methods; rows that name objects are app/a
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from pst_core.points import reached
+
+TEMPORARY = ".tmp-"
 
 
 class Writable(Protocol):
@@ -89,12 +92,21 @@ class LocalStorage:
             except OSError:  # something else is in it
                 return
 
+    def keys_older_than(self, seconds: float) -> Iterator[str]:
+        """The keys of what has lain here for so long, also of what was never wholly written."""
+        latest = time.time() - seconds
+        for path in self.root.rglob("*"):
+            with suppress(FileNotFoundError):  # it was removed meanwhile
+                if path.is_file() and path.stat().st_mtime < latest:
+                    key = path.with_name(path.name.removeprefix(TEMPORARY))
+                    yield str(key.relative_to(self.root))
+
     def path(self, key: str) -> Path:
         return self.root / key
 
     @staticmethod
     def _temporary(path: Path) -> Path:
-        return path.with_name(f".tmp-{path.name}")
+        return path.with_name(f"{TEMPORARY}{path.name}")
 
     @staticmethod
     def _sync_folder(folder: Path) -> None:

@@ -5,6 +5,8 @@ Safe in several processes at once; runs from a timer of its own, so that it need
 
 import logging
 import threading
+import time
+from itertools import islice
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import sessionmaker
@@ -12,6 +14,7 @@ from sqlalchemy.orm import sessionmaker
 from app import queue
 from app.artifacts import queries as artifacts
 from app.db import sync_engine
+from app.idempotency import queries as idempotency
 from app.jobs import moves, queries
 from app.jobs.moves import Backoff
 from app.jobs.states import CANCEL_RUNNING, FAIL, PAUSE_RUNNING, REQUEUE
@@ -22,6 +25,9 @@ from worker.endings import WORKER_LOST
 
 logger = logging.getLogger(__name__)
 
+STRAYS_SECONDS = 3600.0  # from one look at the whole storage to the next
+# Longer than anybody writes at one object, whose row comes before its bytes anyway.
+STRAY_AGE_SECONDS = 24 * 3600.0
 QUEUE_TIMEOUT = {
     "code": "queue_timeout",
     "message": "No worker took the job within limits.queue_seconds.",
@@ -37,6 +43,7 @@ class Sweeper:
         self._sessions = sessionmaker(sync_engine(settings.database_url or ""))
         self._sender = queue.sender(settings.broker_url or "")
         self._storage = LocalStorage(settings.storage_dir)
+        self._strays_due = 0.0
 
     def start_timer(self) -> None:
         threading.Thread(target=self._run, name="sweep", daemon=True).start()
@@ -49,9 +56,10 @@ class Sweeper:
                 logger.warning("%s: waited too long in the queue", job.id)
         self._retire_objects()
         self._remove_objects()
+        self._remove_strays()
         with self._sessions.begin() as session:
             gone = list(session.scalars(artifacts.emptied_jobs()))
-            for statement in queries.forget(gone):
+            for statement in (*queries.forget(gone), idempotency.expire()):
                 session.execute(statement)
         self._wake()
 
@@ -95,6 +103,19 @@ class Sweeper:
             reached("object:removed")
             with self._sessions.begin() as session:
                 session.execute(artifacts.forget(artifact.id))
+
+    def _remove_strays(self) -> None:
+        """Remove what no row names: a stale attempt may write after its rows are gone."""
+        if time.monotonic() < self._strays_due:
+            return
+        self._strays_due = time.monotonic() + STRAYS_SECONDS
+        keys = self._storage.keys_older_than(STRAY_AGE_SECONDS)
+        while some := set(islice(keys, artifacts.BATCH)):
+            with self._sessions() as session:
+                strays = some - set(session.scalars(artifacts.known_keys(some)))
+            for key in strays:
+                logger.warning("%s: no job knows of it: removed", key)
+                self._storage.remove(key)
 
     def _wake(self) -> None:
         with self._sessions() as session:

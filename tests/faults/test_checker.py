@@ -30,9 +30,10 @@ def note(pid: int, attempt: int, at: float, *, device: str = "cpu", job: str = "
     return Note(what="step", step=1, pid=pid, job=job, attempt=attempt, at=at, device=device)
 
 
+POST = Call(op="post", at=0, job="job", answer=202, run=1)
 STALE = note(1, 1, 5.6)  # after it was let go on
 GOOD_RECORD = Record(
-    calls=[Call(op="post", at=0, job="job", answer=202, run=1), Call(op="pause", at=1, job="job")],
+    calls=[POST, Call(op="pause", at=1, job="job")],
     notes=[
         note(1, 1, 2.1),
         note(1, 1, 2.5),
@@ -80,16 +81,13 @@ def test_a_paused_job_need_not_have_ended() -> None:
         id="job", steps=2, status="paused", attempt=0, events=events(("queued", 0), ("paused", 0))
     )
 
-    assert problems(Record(jobs={"job": paused})) == []
+    assert problems(Record(calls=[POST], jobs={"job": paused})) == []
 
 
 def test_a_deleted_job_may_be_gone() -> None:
-    calls = [
-        Call(op="post", at=0, job="job", answer=202, run=1),
-        Call(op="delete", at=1, job="job", answer=204),
-    ]
+    deletion = Call(op="delete", at=1, job="job", answer=204)
 
-    assert problems(Record(calls=calls)) == []
+    assert problems(Record(calls=[POST, deletion])) == []
 
 
 def test_a_job_may_end_once_a_run() -> None:
@@ -99,13 +97,14 @@ def test_a_job_may_end_once_a_run() -> None:
     )
     cancels = [Call(op="cancel", at=1, job="job", answer=202, run=run) for run in (1, 2)]
 
-    assert problems(Record(calls=cancels, jobs={"job": retried})) == []
+    assert problems(Record(calls=[POST, *cancels], jobs={"job": retried})) == []
 
 
 @pytest.mark.parametrize(
     ("record", "said"),
     [
         (replace(GOOD_RECORD, jobs={}, artifacts=[], objects={}), "accepted and is not there"),
+        (replace(GOOD_RECORD, calls=[]), "nobody was told of it"),
         (with_job(deleted=True), "deleted and is still there"),
         (with_job(status="running"), "is running, its ends are ['succeeded']"),
         (with_job(events=GOOD_EVENTS[:-1]), "run 1 has the ends []"),

@@ -1,5 +1,8 @@
 """A lease is renewed while it is held, brings cancels back, and is distrusted in time."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -89,3 +92,32 @@ def test_whoever_listens_is_told_until_when_a_lease_is_trusted(
 
     assert told == sorted(set(told))
     assert told[0] < time.monotonic() + settings.lease_seconds
+
+
+def test_a_pause_that_is_withdrawn_is_withdrawn_for_the_worker_too(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    submit(sessions, key.project_id)
+    job = claim(sessions)
+    with hold(settings, job) as lease:
+        for ask, asked in ((moves.request_pause, True), (moves.withdraw_pause, False)):
+            with sessions.begin() as session:
+                session.scalars(ask(key.project_id, job.id)).one()
+            await_true(lambda asked=asked: lease.pause_requested == asked)
+
+
+def test_a_process_that_does_not_let_go_of_a_lost_lease_ends() -> None:
+    process = subprocess.run([sys.executable, "-P", "-c", HANGING], check=False, timeout=60)
+
+    assert process.returncode == os.EX_TEMPFAIL
+
+
+HANGING = """
+import time
+from app.settings import Settings
+from worker.leases import Lease
+
+settings = Settings(database_url="postgresql://pst@/pst?host=/nowhere", lease_seconds=0.5)
+with Lease(settings, "job_1", 1, claimed_at=time.monotonic()):
+    time.sleep(3600)
+"""

@@ -37,6 +37,7 @@ def check(record: Record, budgets: Budgets) -> list[str]:
         problem
         for find in (
             nothing_lost,
+            nothing_posted_twice,
             answers_known,
             cancels_kept,
             one_trainer_a_job,
@@ -104,6 +105,13 @@ def nothing_lost(record: Record) -> Iterator[str]:
     for job in record.jobs.values():
         if job.deleted or job.id in deleted:
             yield f"{job.id}: was deleted and is still there"
+
+
+def nothing_posted_twice(record: Record) -> Iterator[str]:
+    """Each post was sent again until it was answered: there is no job that no answer named."""
+    told = {call.job for call in record.calls if call.op == "post"}
+    for job in record.jobs.keys() - told:
+        yield f"{job}: nobody was told of it"
 
 
 def answers_known(record: Record) -> Iterator[str]:

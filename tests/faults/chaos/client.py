@@ -1,4 +1,7 @@
-"""A client that posts jobs all the time and changes its mind about them, noting every answer."""
+"""A client that posts jobs all the time and changes its mind about them, noting every answer.
+
+A post that got no answer is sent again, under the same Idempotency-Key, until it gets one.
+"""
 
 import random
 import threading
@@ -13,6 +16,7 @@ MOST_QUEUED = 5
 MOST_JOBS = 150
 PAUSE = (0.05, 0.3)  # seconds between two calls
 TIMEOUT = 4
+LAST_TRIES = 10
 # How often each is done, and what it is done to.
 OPERATIONS = {"post": 14, "cancel": 2, "pause": 2, "resume": 3, "retry": 2, "delete": 1}
 FITTING = {
@@ -50,13 +54,15 @@ class Client:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="client", daemon=True)
         self._posted = 0
+        self._unanswered: tuple[str, dict[str, Any]] | None = None
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
+        """Once nothing is disturbed any more: what was posted gets its answer yet."""
         self._stopping.set()
-        self._thread.join(3 * TIMEOUT)
+        self._thread.join((LAST_TRIES + 2) * TIMEOUT)
         self._http.close()
 
     def is_ready(self) -> bool:
@@ -70,6 +76,9 @@ class Client:
             jobs = self._ask("list", "GET", "/jobs?limit=30")
             known = [(job["id"], job["status"]) for job in (jobs or {}).get("data", ())]
             self._act(known)
+        for _ in range(LAST_TRIES):
+            if self._unanswered is not None:
+                self._post()
 
     def _act(self, known: list[tuple[str, str]]) -> None:
         [op] = self._rng.choices(list(OPERATIONS), list(OPERATIONS.values()))
@@ -87,28 +96,29 @@ class Client:
             self._ask(op, "POST", f"/jobs/{job}/{op}", job)
 
     def _post(self) -> None:
-        if self._posted == MOST_JOBS:
-            return
-        self._posted += 1
+        if self._unanswered is None:
+            if self._posted == MOST_JOBS:
+                return
+            self._posted += 1
+            self._unanswered = (f"post-{self._posted}", self._spec())
+        key, spec = self._unanswered
+        if self._ask("post", "POST", "/jobs", json=spec, headers={"Idempotency-Key": key}):
+            self._unanswered = None
+
+    def _spec(self) -> dict[str, Any]:
         folder = model_of(self._rng.choice(self._steps))
-        spec = {
+        return {
             "model": f"file:{folder}/model",
             "dataset": f"file:{folder}/data.csv",
             "sparsity": 0.9,
         }
-        self._ask("post", "POST", "/jobs", body=spec)
 
     def _ask(
-        self,
-        op: str,
-        method: str,
-        path: str,
-        job: str | None = None,
-        body: dict[str, Any] | None = None,
+        self, op: str, method: str, path: str, job: str | None = None, **options: Any
     ) -> dict[str, Any] | None:
         """Ask once, and note what came of it; without an answer nobody knows."""
         try:
-            answer = self._http.request(method, path, json=body)
+            answer = self._http.request(method, path, **options)
         except httpx.TransportError:
             self._history.add(op=op, job=job, at=time.monotonic())
             return None

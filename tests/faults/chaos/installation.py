@@ -23,6 +23,7 @@ from tests.faults.chaos.processes import Managed, await_none, send
 from tests.faults.chaos.proxy import Proxy
 from tests.faults.toy import environment
 from worker.process import adopt_orphans
+from worker.sweeper import STRAY_AGE_SECONDS
 
 DEVICES = ("cpu", "cpu:1", "cpu:2")  # all the same, but each with a lock of its own
 STOP_SECONDS = 60
@@ -156,6 +157,14 @@ class Installation:
     def tend(self) -> None:
         for process in self.processes:
             process.tend()
+
+    def age_storage(self) -> None:
+        """Make all that is stored old enough to be a stray, and have strays looked for."""
+        latest = time.time() - 2 * STRAY_AGE_SECONDS
+        for path in self.settings.storage_dir.rglob("*"):
+            os.utime(path, (latest, latest))
+        self.maintenance.stop(STOP_SECONDS)
+        self.maintenance.tend()
 
     def stop(self) -> list[str]:
         """Stop all; what did not stop by itself, and what is left."""

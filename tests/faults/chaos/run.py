@@ -142,8 +142,16 @@ def _come_to_rest(installation: Installation) -> list[str]:
             left = connection.scalar(going_on) or connection.scalar(unswept)
         return not left and not any(scratch.glob("*"))
 
+    def has_no_strays(engine: Engine) -> bool:
+        stored = read_objects(installation.settings.storage_dir)
+        return stored.keys() == {row.key for row in read_artifacts(engine)}
+
     problems = _wait("rest", REST_SECONDS, lambda: is_nothing_left(engine), installation)
-    return problems + [f"{path}: is left" for path in scratch.glob("*/*")]
+    problems += [f"{path}: is left" for path in scratch.glob("*/*")]
+    installation.age_storage()
+    return problems + _wait(
+        "a storage without strays", REST_SECONDS, lambda: has_no_strays(engine), installation
+    )
 
 
 def _sights(record: Record, installation: Installation) -> dict[str, int]:
