@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -19,13 +20,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.chaos")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=WHOLE_SECONDS)
-    parser.add_argument("--keep", type=Path, help="Work in this folder, and leave it.")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}, {arguments.seconds:g} s", flush=True)
-    with tempfile.TemporaryDirectory(prefix="pst-chaos-") as temporary:
-        folder = arguments.keep or Path(temporary)
-        folder.mkdir(exist_ok=True)
-        outcome = run(arguments.seed, arguments.seconds, folder)
+    folder = Path(tempfile.mkdtemp(prefix="pst-chaos-"))
+    outcome = run(arguments.seed, arguments.seconds, folder)
     problems = list(outcome.problems)
     if arguments.seconds >= WHOLE_SECONDS:
         problems += [f"never seen: {what}" for what, count in outcome.sights.items() if not count]
@@ -33,8 +31,12 @@ def main() -> int:
     for problem in problems:
         print(f"WRONG: {problem}")
     _tell_events(outcome.record, problems)
-    print(f"seed {arguments.seed}: {'FAILED' if problems else 'as it should be'}")
-    return 1 if problems else 0
+    if problems:
+        print(f"seed {arguments.seed}: FAILED; logs and histories are in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    print(f"seed {arguments.seed}: as it should be")
+    return 0
 
 
 def _tell(outcome: Outcome) -> None:

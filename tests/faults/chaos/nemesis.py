@@ -16,6 +16,7 @@ GAP = (1.0, 2.5)  # seconds between two deeds
 LEASES = (1.0, 3.0)  # how many a process stays stopped
 SILENCE = (0.3, 1.5)  # how many leases a connection is silent
 SHORT = (0.2, 2.5)  # seconds a server is away
+TRAINER, SUPERVISOR = "toy_trainer", "worker.supervisor"  # in their commands
 
 
 class Nemesis:
@@ -34,8 +35,8 @@ class Nemesis:
         self._undo: list[tuple[float, Callable[[], None]]] = []
         # Each says whether there was something to do it to.
         self._deeds: dict[str, Callable[[], bool]] = {
-            "kill_trainer": partial(self._kill_found, "toy_trainer"),
-            "kill_supervisor": partial(self._kill_found, "worker.supervisor"),
+            "kill_trainer": partial(self._kill_found, "kill_trainer", TRAINER),
+            "kill_supervisor": partial(self._kill_found, "kill_supervisor", SUPERVISOR),
             "kill_worker": self._kill_worker,
             "kill_worker_alone": self._kill_worker_alone,
             "stop_worker": self._stop_worker,
@@ -107,10 +108,10 @@ class Nemesis:
     def _frozen_seconds(self) -> float:
         return self._rng.uniform(*LEASES) * self._of.settings.lease_seconds
 
-    def _kill_found(self, word: str) -> bool:
+    def _kill_found(self, what: str, word: str) -> bool:
         for worker in self._workers():
             if found := worker.find(word):
-                return self._send(f"kill_{word}", worker, found, signal.SIGKILL)
+                return self._send(what, worker, found, signal.SIGKILL)
         return False
 
     def _kill_tree(self, process: Managed) -> bool:
@@ -134,21 +135,21 @@ class Nemesis:
         return False
 
     def _freeze_worker(self) -> bool:
-        """One that works, and not the last that moves."""
-        workers = self._workers()
-        for worker in workers if len(workers) > 1 else []:
-            if worker.find("toy_trainer"):
-                self._freeze(worker, "freeze_worker", worker.tree())
-                return True
+        for worker in self._training():
+            self._freeze(worker, "freeze_worker", worker.tree())
+            return True
         return False
 
     def _freeze_supervisor(self) -> bool:
-        workers = self._workers()
-        for worker in workers if len(workers) > 1 else []:
-            if worker.find("toy_trainer"):
-                self._freeze(worker, "freeze_supervisor", worker.find("worker.supervisor"))
-                return True
+        for worker in self._training():
+            self._freeze(worker, "freeze_supervisor", worker.find(SUPERVISOR))
+            return True
         return False
+
+    def _training(self) -> list[Managed]:
+        """Workers that train; not the last that moves."""
+        workers = self._workers()
+        return [each for each in workers if each.find(TRAINER)] if len(workers) > 1 else []
 
     def _freeze(self, worker: Managed, what: str, processes: list[psutil.Process]) -> None:
         worker.frozen = True
