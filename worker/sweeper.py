@@ -129,5 +129,5 @@ class Sweeper:
         while not tick.wait(self._settings.sweep_seconds):
             try:
                 self.sweep()
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, OSError) as error:
                 logger.warning("cannot sweep: %s", error)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import moves
@@ -203,3 +204,17 @@ def test_a_sweep_needs_no_broker(
     sweeper.sweep()
 
     assert job_row(sessions, lost.id).status == "queued"
+
+
+def test_the_timer_goes_on_after_sweeps_that_failed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([OSError("the disk"), OperationalError("", {}, Exception("the database"))])
+
+    def sweep(_: Sweeper) -> None:
+        raise next(failures, KeyboardInterrupt())
+
+    monkeypatch.setattr(Sweeper, "sweep", sweep)
+
+    with pytest.raises(KeyboardInterrupt):
+        Sweeper(settings.model_copy(update={"sweep_seconds": 0.01}))._run()
