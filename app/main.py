@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from app import health, problems, queue
+from app.artifacts.contents import Contents
 from app.artifacts.router import router as artifacts_router
 from app.db import async_engine
 from app.jobs.router import router as jobs_router
@@ -44,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
     app.state.celery = queue.sender(settings.broker_url)
     app.state.storage = LocalStorage(settings.storage_dir)
+    app.state.contents = Contents()
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)
     problems.install(app)
