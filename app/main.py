@@ -11,6 +11,8 @@ from app import health, problems, queue
 from app.artifacts.contents import Contents
 from app.artifacts.router import router as artifacts_router
 from app.db import async_engine
+from app.hub import errors as hub_errors
+from app.hub.router import router as hub_router
 from app.jobs.router import router as jobs_router
 from app.middleware import BodyLimit, RequestId
 from app.settings import Settings
@@ -51,4 +53,14 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     for router in (health.router, jobs_router, artifacts_router):
         app.include_router(router)
+    app.mount("/hf", _hub(app))
     return app
+
+
+def _hub(app: FastAPI) -> FastAPI:
+    """Another protocol, with errors of its own; it has documentation enough elsewhere."""
+    hub = FastAPI(openapi_url=None)
+    hub.state = app.state
+    hub_errors.install(hub)
+    hub.include_router(hub_router)
+    return hub

@@ -49,7 +49,7 @@ class Download(Response):
         self._part = part
         self._path = storage.path(part.storage_key)
         self._contents = contents
-        self._headers = {
+        self._about = {
             "ETag": f'"{part.sha256}"',
             "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(part.sha256)).decode()}:",
             "Accept-Ranges": "bytes",
@@ -67,7 +67,7 @@ class Download(Response):
             found = wanted(
                 scope["method"],
                 Headers(scope=scope),
-                entity_tag=self._headers["ETag"],
+                entity_tag=self._about["ETag"],
                 size=self._part.size,
             )
             answer = await self._answer(scope["method"], found, descriptor)
@@ -80,9 +80,9 @@ class Download(Response):
         ):
             raise _refused(found, self._part)
         if found.status == HTTPStatus.NOT_MODIFIED:
-            return Response(status_code=304, headers=self._headers)
+            return Response(status_code=304, headers=self._about)
         headers = {
-            **self._headers,
+            **self._about,
             "Content-Length": str(found.stop - found.start),
             "Content-Disposition": f'attachment; filename="{UNSAFE.sub("_", self._part.name)}"',
             "X-Content-Type-Options": "nosniff",
