@@ -12,6 +12,7 @@ from app.jobs.tables import Job
 from app.main import create_app
 from app.projects.service import NewKey
 from app.settings import Settings
+from tests.app.served import Served, serve
 from tests.jobs import claim
 from tests.published import publish
 
@@ -78,3 +79,9 @@ def finished(
 ) -> Job:
     publish(sessions, settings, running, checkpoints)
     return running
+
+
+@pytest.fixture
+def served(settings: Settings) -> Iterator[Served]:
+    with serve(create_app(settings)) as served:
+        yield served
