@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from pst_core.errors import PstError
 from pst_core.events import Event, FailureEvent, PhaseEvent
 from pst_core.prepare import Sources
 from pst_core.references import DataSource
+from pst_core.snapshots import Snapshots
 from pst_core.spec import CompressionSpec
 from pst_core.stages import Job
 from pst_core.trainer import StopRequestedError
@@ -39,8 +42,8 @@ def main(task_file: str) -> int:
     task = json.loads(Path(task_file).read_bytes())
     stop = threading.Event()
     if task["task"] == "compress":
-        # Training stops between two steps; verifying has nothing to save and simply ends.
-        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        # What is not training has nothing to save that the last snapshot lacks.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(EX_TEMPFAIL))
     pipe = os.fdopen(task["events"], "w", encoding="utf-8")
 
     def emit(event: Event) -> None:
@@ -48,9 +51,15 @@ def main(task_file: str) -> int:
         pipe.flush()
 
     try:
-        _run(
-            task, Job(spec=_spec(task), sources=_sources(task), emit=emit, should_stop=stop.is_set)
+        job = Job(
+            spec=_spec(task),
+            sources=_sources(task),
+            emit=emit,
+            should_stop=stop.is_set,
+            while_training=lambda: _stopping_between_steps(stop),
+            snapshots=_snapshots(task),
         )
+        _run(task, job)
     except StopRequestedError:
         return ENDED
     except Exception as error:
@@ -72,6 +81,25 @@ def _run(task: dict[str, Any], job: Job) -> None:
     else:
         job.emit(PhaseEvent(phase="verifying"))
         verify_export(out, job.spec, job.sources)
+
+
+@contextmanager
+def _stopping_between_steps(stop: threading.Event) -> Iterator[None]:
+    """Have SIGTERM end a training between two of its steps."""
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if stop.is_set():
+        # It came with the last step.
+        raise StopRequestedError
+
+
+def _snapshots(task: dict[str, Any]) -> Snapshots | None:
+    if (asked := task.get("snapshots")) is None:
+        return None
+    return Snapshots(folder=Path(asked["folder"]), every_seconds=asked["every_seconds"])
 
 
 def _spec(task: dict[str, Any]) -> CompressionSpec:
