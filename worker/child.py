@@ -43,7 +43,7 @@ def main(task_file: str) -> int:
     stop = threading.Event()
     if task["task"] == "compress":
         # What is not training has nothing to save that the last snapshot lacks.
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(EX_TEMPFAIL))
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(ENDED))
     pipe = os.fdopen(task["events"], "w", encoding="utf-8")
 
     def emit(event: Event) -> None:

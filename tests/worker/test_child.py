@@ -17,9 +17,9 @@ from pst_core.report import Report
 from pst_core.stages import Job
 from tests.pst_core import tiny
 from worker import child
+from worker.lifeline import ENDED
 
 HYPER = {"epochs": 0.4, "batch_size": 16, "rank": 2, "score_rank": 2}
-STOPPED = child.EX_TEMPFAIL
 
 
 def write_task(folder: Path) -> Path:
@@ -84,7 +84,7 @@ def events(task: Path) -> list[dict[str, object]]:
 
 def test_a_child_that_is_stopped_while_it_trains_leaves_a_snapshot(tmp_path: Path) -> None:
     task = write_task(tmp_path)
-    assert run(task, "train:step") == STOPPED
+    assert run(task, "train:step") == ENDED
     assert events(task)[-1]["type"] == "snapshot"
     assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["step-00000001"]
 
@@ -92,13 +92,13 @@ def test_a_child_that_is_stopped_while_it_trains_leaves_a_snapshot(tmp_path: Pat
 @pytest.mark.parametrize("moment", ["preparing", "exporting"])
 def test_a_child_that_does_not_train_ends_at_once(tmp_path: Path, moment: str) -> None:
     task = write_task(tmp_path)
-    assert run(task, moment) == STOPPED
+    assert run(task, moment) == ENDED
     assert events(task)[-1] == {"type": "phase", "phase": moment}
 
 
 def test_a_child_goes_on_from_its_snapshot(tmp_path: Path) -> None:
     task = write_task(tmp_path)
-    assert run(task, "exporting") == STOPPED
+    assert run(task, "exporting") == ENDED
     assert run(task, "never") == 0
     told = events(task)
     assert [event["type"] for event in told if event["type"] in {"resumed", "progress"}] == [

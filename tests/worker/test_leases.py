@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
@@ -22,6 +23,10 @@ def await_true(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.02)
+
+
+def is_asked(lease: Lease, *, asked: bool) -> bool:
+    return lease.pause_requested == asked
 
 
 def hold(settings: Settings, job: Job) -> Lease:
@@ -103,7 +108,7 @@ def test_a_pause_that_is_withdrawn_is_withdrawn_for_the_worker_too(
         for ask, asked in ((moves.request_pause, True), (moves.withdraw_pause, False)):
             with sessions.begin() as session:
                 session.scalars(ask(key.project_id, job.id)).one()
-            await_true(lambda asked=asked: lease.pause_requested == asked)
+            await_true(partial(is_asked, lease, asked=asked))
 
 
 def test_a_process_that_does_not_let_go_of_a_lost_lease_ends() -> None:
