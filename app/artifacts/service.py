@@ -42,7 +42,7 @@ async def checkpoint(session: AsyncSession, job: Job, format_name: str | None) -
             remedy="Wait until its status is succeeded; GET /jobs/{id} tells.",
         )
     wanted = format_name or job.spec["formats"][0]
-    artifacts = {artifact.format: artifact for artifact in await published(session, job)}
+    artifacts = {str(artifact.format): artifact for artifact in await published(session, job)}
     if wanted not in artifacts:
         raise Problem(
             404,

@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
 from app.jobs.states import (
@@ -77,7 +77,9 @@ def lease_end(seconds: float) -> ColumnElement[Any]:
     return func.clock_timestamp() + timedelta(seconds=seconds)
 
 
-def held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
+def held_by(
+    job_id: str | InstrumentedAttribute[str], attempt: int | InstrumentedAttribute[int]
+) -> ColumnElement[bool]:
     """The fence: true of the job while this attempt of it runs, and never again."""
     return (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == Status.RUNNING)
 
@@ -116,7 +118,7 @@ def claim(
         .where(running.project_id == Job.project_id, running.status == Status.RUNNING)
         .scalar_subquery()
     )
-    fits = Job.memory_bytes.is_(None)
+    fits: ColumnElement[bool] = Job.memory_bytes.is_(None)
     if memory_bytes is not None:
         fits |= Job.memory_bytes <= memory_bytes
     candidate = (
@@ -168,10 +170,11 @@ def leave_running(
     data: Mapping[str, Any] = NO_DATA,
     values: Mapping[str, Any] = NO_DATA,
 ) -> Sequence[ChangedJobs]:
-    """A worker's own move out of ``running``: at most one of these statements matches.
+    """A worker's own move out of ``running``, as statements for one transaction.
 
-    A cancel that was accepted comes before everything else, and a job is not given back to the
-    queue that was to be paused.
+    One of them matches where the job is the worker's, none where it no longer is. A cancel
+    that was accepted comes before everything else, and a job that was to be paused is not given
+    back to the queue.
 
     Args:
         move: What the worker wants of the job.
@@ -181,15 +184,21 @@ def leave_running(
         values: Columns that the move itself sets.
     """
     held = held_by(job_id, attempt)
+    # Locks the row and, by skipping it, gives nothing back: what is asked of the job must not
+    # change between the statements, or none of them might match.
+    lock = select(Job).where(held).offset(1).with_for_update()
     moves = (move, CANCEL_RUNNING) if move in (SUCCEED, FAIL) else GIVE_BACK
     return [
-        _move(
-            each,
-            held & _as_asked(each),
-            values=_released(each) | (values if each is move else NO_DATA),
-            data=data if each is move else NO_DATA,
-        )
-        for each in moves
+        lock,
+        *(
+            _move(
+                each,
+                held & _as_asked(each),
+                values={**_released(each), **(values if each is move else NO_DATA)},
+                data=data if each is move else NO_DATA,
+            )
+            for each in moves
+        ),
     ]
 
 
@@ -221,18 +230,22 @@ def expire(
         .with_for_update(skip_locked=True)
     )
     waits = {"not_before": backoff.until(lost)} if move is REQUEUE else NO_DATA
+    error = {"error": values["error"]} if "error" in values else NO_DATA
     return _move(
         move,
         Job.id.in_(due),
         values={**_released(move), "lost_attempts": lost, **waits, **values},
-        data={"reason": "lease_expired"},
+        data={"reason": "lease_expired", **error},
     )
 
 
 def time_out_queued(error: Mapping[str, Any]) -> ChangedJobs:
-    """Fail jobs that have waited longer in the queue than their spec allows."""
+    """Fail jobs that have waited longer for a worker than their spec allows.
+
+    The time for which we ourselves make them wait does not count.
+    """
     limit = Job.spec["limits"]["queue_seconds"].as_float()
-    waited = func.extract("epoch", func.clock_timestamp() - Job.queued_at)
+    waited = func.extract("epoch", func.clock_timestamp() - Job.not_before)
     due = (
         select(Job.id)
         .where(Job.status == Status.QUEUED, waited > limit)
@@ -280,12 +293,13 @@ def request_pause(project_id: str, job_id: str) -> ChangedJobs:
 
 
 def resume(project_id: str, job_id: str) -> ChangedJobs:
-    return _move(RESUME, owned(project_id, job_id), values=_queued())
+    return _move(RESUME, owned(project_id, job_id), values=_claimable_now())
 
 
 def withdraw_pause(project_id: str, job_id: str) -> ChangedJobs:
     """Let a job run on that was to be paused and is not yet."""
-    which = owned(project_id, job_id) & (Job.status == Status.RUNNING) & Job.pause_requested
+    which = owned(project_id, job_id) & (Job.status == Status.RUNNING)
+    which &= ~Job.cancel_requested & Job.pause_requested
     return _with_event(
         update(Job).where(which).values(pause_requested=False), PAUSE_WITHDRAWN, NO_DATA
     )
@@ -297,7 +311,7 @@ def retry(project_id: str, job_id: str) -> ChangedJobs:
         RETRY,
         owned(project_id, job_id),
         values={
-            **_queued(),
+            **_claimable_now(),
             "run": Job.run + 1,
             "lost_attempts": 0,
             "failed_attempts": 0,
@@ -336,7 +350,7 @@ def _as_asked(move: Move) -> ColumnElement[bool]:
     A job that has ended by itself, one way or the other, need not be paused any more.
     """
     cancelled, paused = Job.cancel_requested, Job.pause_requested
-    conditions = {
+    conditions: dict[Move, ColumnElement[bool]] = {
         CANCEL_RUNNING: cancelled,
         PAUSE_RUNNING: ~cancelled & paused,
         REQUEUE: ~cancelled & ~paused,
@@ -344,12 +358,14 @@ def _as_asked(move: Move) -> ColumnElement[bool]:
     return conditions.get(move, ~cancelled)
 
 
-def _queued() -> dict[str, Any]:
-    return {"queued_at": func.clock_timestamp(), "not_before": func.clock_timestamp()}
+def _claimable_now() -> dict[str, Any]:
+    return {"not_before": func.clock_timestamp()}
 
 
 def _released(move: Move) -> dict[str, Any]:
-    ran = func.extract("epoch", func.clock_timestamp() - Job.claimed_at)
+    # Nobody works on it past its lease, however late a sweep comes.
+    until = func.least(func.clock_timestamp(), Job.lease_until)
+    ran = func.extract("epoch", until - Job.claimed_at)
     return {
         "lease_until": null(),
         "claimed_at": null(),
@@ -358,7 +374,7 @@ def _released(move: Move) -> dict[str, Any]:
         "pause_requested": False,
         "ran_seconds": Job.ran_seconds + ran,
         **({"finished_at": func.clock_timestamp()} if move.target in TERMINAL else {}),
-        **(_queued() if move.target is Status.QUEUED else {}),
+        **(_claimable_now() if move.target is Status.QUEUED else {}),
     }
 
 

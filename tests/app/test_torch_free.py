@@ -23,12 +23,13 @@ served = 0
 with TestClient(create_app(Settings())) as client:
     client.headers["Authorization"] = f"Bearer {key}"
     job = client.post("/jobs", json=spec).raise_for_status().json()["id"]
-    for path, methods in client.get("/openapi.json").json()["paths"].items():
-        for method in methods:
-            body = {"json": spec} if (method, path) == ("post", "/jobs") else {}
-            answer = client.request(method, path.replace("{job_id}", job), **body)
-            assert answer.status_code in (200, 202, 409), (path, answer.text)
-            served += 1
+    paths = client.get("/openapi.json").json()["paths"]
+    routes = [(method, path) for path, methods in paths.items() for method in methods]
+    for method, path in sorted(routes, key=lambda route: route[0] == "delete"):
+        body = {"json": spec} if (method, path) == ("post", "/jobs") else {}
+        answer = client.request(method, path.replace("{job_id}", job), **body)
+        assert answer.status_code in (200, 202, 204, 409), (path, answer.text)
+        served += 1
     client.get("/docs").raise_for_status()
 heavy = {"torch", "transformers", "numpy", "safetensors", "worker"} & sys.modules.keys()
 print(served, sorted(heavy))

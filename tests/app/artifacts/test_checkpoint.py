@@ -8,13 +8,13 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts import queries as artifact_queries
+from app.artifacts.tables import Kind
 from app.ids import new_id
-from app.jobs import moves
 from app.jobs.states import SUCCEED
 from app.jobs.tables import Job
 from app.settings import Settings
 from app.storage import LocalStorage
-from tests.jobs import claim
+from tests.jobs import claim, leave
 
 CONTENT = bytes(range(256)) * 10
 
@@ -33,6 +33,7 @@ def finished(settings: Settings, sessions: sessionmaker[Session], running: Job) 
         "id": new_id("art"),
         "job_id": running.id,
         "attempt": running.attempt,
+        "kind": Kind.CHECKPOINT,
         "format": "packed",
         "name": f"{running.id}-packed.tar",
         "storage_key": "a/b.tar",
@@ -41,9 +42,8 @@ def finished(settings: Settings, sessions: sessionmaker[Session], running: Job) 
         session.execute(artifact_queries.announce(artifact))
         described = {"size": stored.size, "sha256": stored.sha256, "files": []}
         session.execute(artifact_queries.describe(str(artifact["id"]), **described))
-    with sessions.begin() as session:
-        session.scalars(moves.leave_running(SUCCEED, running.id, running.attempt)).one()
         session.execute(artifact_queries.publish(running.id, running.attempt))
+    leave(sessions, SUCCEED, running)
     return running
 
 
