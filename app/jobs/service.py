@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.ids import new_id
 from app.jobs import moves, queries
+from app.jobs.changes import ChangedJobs
 from app.jobs.schemas import JobCreate
 from app.jobs.states import RETRY, TERMINAL, Status
 from app.jobs.tables import Job, JobEvent, JobMetric
@@ -175,7 +176,7 @@ async def delete(session: AsyncSession, project_id: str, job_id: str) -> None:
 
 async def _act(
     session: AsyncSession,
-    attempts: Sequence[Callable[[str, str], moves.ChangedJobs]],
+    attempts: Sequence[Callable[[str, str], ChangedJobs]],
     which: tuple[str, str],
     *,
     done: Callable[[Job], bool],

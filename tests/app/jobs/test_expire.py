@@ -8,13 +8,14 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import moves
+from app.jobs.changes import ChangedJobs
 from app.jobs.moves import Backoff
 from app.jobs.states import CANCEL_RUNNING, FAIL, PAUSE_RUNNING, REQUEUE, Move
 from app.jobs.tables import Job, JobEvent
 from app.projects.service import NewKey
 from tests.jobs import SPEC, bring_to, claim, event_types, job_row, let_pass, submit, sweep
 
-Act = Callable[[str, str], moves.ChangedJobs]
+Act = Callable[[str, str], ChangedJobs]
 
 EXPIRIES = [CANCEL_RUNNING, PAUSE_RUNNING, FAIL, REQUEUE]
 ERROR = {"code": "queue_timeout", "message": "Nobody took the job."}

@@ -11,6 +11,7 @@ from app.artifacts import queries as artifact_queries
 from app.artifacts.tables import Kind
 from app.ids import new_id
 from app.jobs import moves, queries
+from app.jobs.changes import ChangedJobs
 from app.jobs.states import CANCEL_RUNNING, FAIL, PAUSE_RUNNING, REQUEUE, SUCCEED, Move
 from app.jobs.tables import Job
 from app.projects.service import NewKey
@@ -25,7 +26,7 @@ from tests.jobs import (
     wait_until_one_waits,
 )
 
-Ask = Callable[[str, str], moves.ChangedJobs]
+Ask = Callable[[str, str], ChangedJobs]
 
 OUT = [SUCCEED, FAIL, REQUEUE, PAUSE_RUNNING, CANCEL_RUNNING]
 
