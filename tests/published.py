@@ -33,7 +33,7 @@ def publish(
         statements = moves.leave_running(
             SUCCEED, job.id, job.attempt, values={"result": result} if result else {}
         )
-        session.scalars(statements[0]).one()
+        assert [left for statement in statements for left in session.scalars(statement)]
         session.execute(queries.publish(job.id, job.attempt))
 
 

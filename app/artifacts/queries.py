@@ -40,10 +40,11 @@ def announce(artifact: Mapping[str, Any]) -> Executable:
 
 
 def describe(artifact_id: str, **values: object) -> Executable:
-    """Set size, hash and files of an object that is wholly written, unless a sweep took it."""
+    """Set size, hash and files of an object that is wholly written, if its attempt still runs."""
     return (
         update(Artifact)
-        .where(Artifact.id == artifact_id, Artifact.state != State.DELETING)
+        # The state too: the row may be given up while this waits for it.
+        .where(Artifact.id == artifact_id, Artifact.state != State.DELETING, _being_written())
         .values(**values)
         .returning(Artifact.id)
     )
@@ -94,14 +95,7 @@ def outdated(job_id: str) -> ColumnElement[bool]:
 
 def orphaned() -> ColumnElement[bool]:
     """What an attempt was writing that runs no more."""
-    running = exists(
-        select(Job.id).where(
-            Job.id == Artifact.job_id,
-            Job.attempt == Artifact.attempt,
-            Job.status == Status.RUNNING,
-        )
-    )
-    return (Artifact.state == State.UPLOADING) & ~running
+    return (Artifact.state == State.UPLOADING) & ~_being_written()
 
 
 def no_longer_needed(*, snapshot_seconds: float) -> ColumnElement[bool]:
@@ -143,6 +137,10 @@ def emptied_jobs() -> Select[str]:
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
+
+
+def _being_written() -> ColumnElement[bool]:
+    return exists(select(Job.id).where(held_by(Artifact.job_id, Artifact.attempt)))
 
 
 def _ready(job_id: str, kind: Kind) -> Select[Artifact]:

@@ -6,27 +6,23 @@ Built here and run by others: the API runs them with an async session, the worke
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
     Executable,
     Select,
-    Text,
-    Update,
     exists,
     func,
     insert,
-    literal,
     null,
     select,
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import aliased
-from sqlalchemy.sql.selectable import TypedReturnsRows
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
+from app.jobs.changes import NO_DATA, ChangedJobs, move_jobs, with_event
 from app.jobs.states import (
     CANCEL_REQUESTED,
     CANCEL_RUNNING,
@@ -50,12 +46,8 @@ from app.jobs.states import (
 )
 from app.jobs.tables import Job, JobEvent
 
-# A statement that gives back the jobs it changed; no row means: not ours, or no longer so.
-ChangedJobs = TypedReturnsRows[Job]
-
 Device = Literal["cpu", "gpu"]
 
-NO_DATA: Mapping[str, Any] = {}
 # What becomes of a job whose attempt ends without an end: its owner's wishes say which.
 GIVE_BACK = (REQUEUE, PAUSE_RUNNING, CANCEL_RUNNING)
 BATCH = 100  # of a sweep: few enough that their locks are short; the next one takes the rest
@@ -79,7 +71,9 @@ def lease_end(seconds: float) -> ColumnElement[Any]:
     return func.clock_timestamp() + timedelta(seconds=seconds)
 
 
-def held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
+def held_by(
+    job_id: str | InstrumentedAttribute[str], attempt: int | InstrumentedAttribute[int]
+) -> ColumnElement[bool]:
     """The fence: true of the job while this attempt of it runs, and never again."""
     return (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == Status.RUNNING)
 
@@ -128,7 +122,7 @@ def claim(
         .limit(1)
         .with_for_update(of=Job, skip_locked=True)
     )
-    return _move(
+    return move_jobs(
         CLAIM,
         Job.id == candidate.scalar_subquery(),
         values={
@@ -172,10 +166,11 @@ def leave_running(
     data: Mapping[str, Any] = NO_DATA,
     values: Mapping[str, Any] = NO_DATA,
 ) -> Sequence[ChangedJobs]:
-    """A worker's own move out of ``running``: at most one of these statements matches.
+    """A worker's own move out of ``running``, as statements for one transaction.
 
-    A cancel that was accepted comes before everything else, and a job is not given back to the
-    queue that was to be paused.
+    One of them matches where the job is the worker's, none where it no longer is. A cancel
+    that was accepted comes before everything else, and a job that was to be paused is not given
+    back to the queue.
 
     Args:
         move: What the worker wants of the job.
@@ -185,15 +180,21 @@ def leave_running(
         values: Columns that the move itself sets.
     """
     held = held_by(job_id, attempt)
+    # Locks the row and, by skipping it, gives nothing back: what is asked of the job must not
+    # change between the statements, or none of them might match.
+    lock = select(Job).where(held).offset(1).with_for_update()
     moves = (move, CANCEL_RUNNING) if move in (SUCCEED, FAIL) else GIVE_BACK
     return [
-        _move(
-            each,
-            held & _as_asked(each),
-            values={**_released(each), **(values if each is move else {})},
-            data=data if each is move else NO_DATA,
-        )
-        for each in moves
+        lock,
+        *(
+            move_jobs(
+                each,
+                held & _as_asked(each),
+                values={**_released(each), **(values if each is move else NO_DATA)},
+                data=data if each is move else NO_DATA,
+            )
+            for each in moves
+        ),
     ]
 
 
@@ -225,18 +226,22 @@ def expire(
         .with_for_update(skip_locked=True)
     )
     waits = {"not_before": backoff.until(lost)} if move is REQUEUE else NO_DATA
-    return _move(
+    error = {"error": values["error"]} if "error" in values else NO_DATA
+    return move_jobs(
         move,
         Job.id.in_(due),
         values={**_released(move), "lost_attempts": lost, **waits, **values},
-        data={"reason": "lease_expired"},
+        data={"reason": "lease_expired", **error},
     )
 
 
 def time_out_queued(error: Mapping[str, Any]) -> ChangedJobs:
-    """Fail jobs that have waited longer in the queue than their spec allows."""
+    """Fail jobs that have waited longer for a worker than their spec allows.
+
+    The time for which we ourselves make them wait does not count.
+    """
     limit = Job.spec["limits"]["queue_seconds"].as_float()
-    waited = func.extract("epoch", func.clock_timestamp() - Job.queued_at)
+    waited = func.extract("epoch", func.clock_timestamp() - Job.not_before)
     due = (
         select(Job.id)
         .where(Job.status == Status.QUEUED, waited > limit)
@@ -245,17 +250,17 @@ def time_out_queued(error: Mapping[str, Any]) -> ChangedJobs:
         .with_for_update(skip_locked=True)
     )
     values = {"error": dict(error), "finished_at": func.clock_timestamp()}
-    return _move(TIME_OUT_QUEUED, Job.id.in_(due), values=values, data={"error": dict(error)})
+    return move_jobs(TIME_OUT_QUEUED, Job.id.in_(due), values=values, data={"error": dict(error)})
 
 
 def cancel_waiting(project_id: str, job_id: str) -> ChangedJobs:
     values = {"finished_at": func.clock_timestamp()}
-    return _move(CANCEL_WAITING, owned(project_id, job_id), values=values)
+    return move_jobs(CANCEL_WAITING, owned(project_id, job_id), values=values)
 
 
 def cancel_deleted(job_id: str) -> ChangedJobs:
     """What `cancel_waiting` is to others, for a job that its owner no longer sees."""
-    return _move(
+    return move_jobs(
         CANCEL_WAITING,
         (Job.id == job_id) & Job.deleted_at.is_not(None),
         values={"finished_at": func.clock_timestamp()},
@@ -265,43 +270,44 @@ def cancel_deleted(job_id: str) -> ChangedJobs:
 def request_cancel(project_id: str, job_id: str) -> ChangedJobs:
     """Ask the worker that runs a job to stop; asking again changes nothing."""
     which = owned(project_id, job_id) & (Job.status == Status.RUNNING) & ~Job.cancel_requested
-    return _with_event(
+    return with_event(
         update(Job).where(which).values(cancel_requested=True), CANCEL_REQUESTED, NO_DATA
     )
 
 
 def pause_queued(project_id: str, job_id: str) -> ChangedJobs:
-    return _move(PAUSE_QUEUED, owned(project_id, job_id))
+    return move_jobs(PAUSE_QUEUED, owned(project_id, job_id))
 
 
 def request_pause(project_id: str, job_id: str) -> ChangedJobs:
     """Ask the worker that runs a job to save it and stop; asking again changes nothing."""
     which = owned(project_id, job_id) & (Job.status == Status.RUNNING)
     which &= ~Job.cancel_requested & ~Job.pause_requested
-    return _with_event(
+    return with_event(
         update(Job).where(which).values(pause_requested=True), PAUSE_REQUESTED, NO_DATA
     )
 
 
 def resume(project_id: str, job_id: str) -> ChangedJobs:
-    return _move(RESUME, owned(project_id, job_id), values=_queued())
+    return move_jobs(RESUME, owned(project_id, job_id), values=_claimable_now())
 
 
 def withdraw_pause(project_id: str, job_id: str) -> ChangedJobs:
     """Let a job run on that was to be paused and is not yet."""
-    which = owned(project_id, job_id) & (Job.status == Status.RUNNING) & Job.pause_requested
-    return _with_event(
+    which = owned(project_id, job_id) & (Job.status == Status.RUNNING)
+    which &= ~Job.cancel_requested & Job.pause_requested
+    return with_event(
         update(Job).where(which).values(pause_requested=False), PAUSE_WITHDRAWN, NO_DATA
     )
 
 
 def retry(project_id: str, job_id: str) -> ChangedJobs:
     """Start another run of a job that has failed or was cancelled; attempts count on."""
-    return _move(
+    return move_jobs(
         RETRY,
         owned(project_id, job_id),
         values={
-            **_queued(),
+            **_claimable_now(),
             "run": Job.run + 1,
             "lost_attempts": 0,
             "failed_attempts": 0,
@@ -323,7 +329,7 @@ def delete(project_id: str, job_id: str) -> ChangedJobs:
         .where(owned(project_id, job_id))
         .values(deleted_at=func.clock_timestamp(), cancel_requested=Job.cancel_requested | running)
     )
-    return _with_event(changed, DELETED, NO_DATA)
+    return with_event(changed, DELETED, NO_DATA)
 
 
 def record(
@@ -331,7 +337,7 @@ def record(
 ) -> ChangedJobs:
     """Add an event to a job this attempt runs, and set columns (such as its phase) with it."""
     changed = update(Job).where(held_by(job_id, attempt)).values(**values)
-    return _with_event(changed, kind, data)
+    return with_event(changed, kind, data)
 
 
 def _as_asked(move: Move) -> ColumnElement[bool]:
@@ -348,12 +354,14 @@ def _as_asked(move: Move) -> ColumnElement[bool]:
     return conditions.get(move, ~cancelled)
 
 
-def _queued() -> dict[str, Any]:
-    return {"queued_at": func.clock_timestamp(), "not_before": func.clock_timestamp()}
+def _claimable_now() -> dict[str, Any]:
+    return {"not_before": func.clock_timestamp()}
 
 
 def _released(move: Move) -> dict[str, Any]:
-    ran = func.extract("epoch", func.clock_timestamp() - Job.claimed_at)
+    # Nobody works on it past its lease, however late a sweep comes.
+    until = func.least(func.clock_timestamp(), Job.lease_until)
+    ran = func.extract("epoch", until - Job.claimed_at)
     return {
         "lease_until": null(),
         "claimed_at": null(),
@@ -362,48 +370,5 @@ def _released(move: Move) -> dict[str, Any]:
         "pause_requested": False,
         "ran_seconds": Job.ran_seconds + ran,
         **({"finished_at": func.clock_timestamp()} if move.target in TERMINAL else {}),
-        **(_queued() if move.target is Status.QUEUED else {}),
+        **(_claimable_now() if move.target is Status.QUEUED else {}),
     }
-
-
-def _move(
-    move: Move,
-    which: ColumnElement[bool],
-    *,
-    values: Mapping[str, Any] = NO_DATA,
-    data: Mapping[str, Any] = NO_DATA,
-) -> ChangedJobs:
-    changed = (
-        update(Job)
-        .where(which, Job.status.in_(sorted(move.sources)))
-        .values(status=move.target, **values)
-    )
-    return _with_event(changed, move.event, data)
-
-
-def _with_event(changed: Update, kind: str, data: Mapping[str, Any]) -> ChangedJobs:
-    """One statement: the change, and its event numbered under the row lock the change takes."""
-    moved = (
-        changed.values(event_seq=Job.event_seq + 1).returning(*Job.__table__.columns).cte("moved")
-    )
-    logged = (
-        insert(JobEvent)
-        .from_select(
-            ["job_id", "seq", "attempt", "type", "data"],
-            select(
-                moved.c.id,
-                moved.c.event_seq,
-                moved.c.attempt,
-                literal(kind, Text),
-                literal(dict(data), JSONB),
-            ),
-        )
-        .cte("logged")
-    )
-    # PostgreSQL runs the insertion although nothing reads from it.
-    changed_jobs = (
-        select(Job)
-        .from_statement(select(moved).add_cte(logged))
-        .execution_options(populate_existing=True)
-    )
-    return cast("ChangedJobs", changed_jobs)

@@ -65,6 +65,7 @@ class JobSummary(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    placement: Placement
     spec: CompressionSpec
 
 

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.ids import new_id
 from app.jobs import moves, queries
+from app.jobs.changes import ChangedJobs
 from app.jobs.schemas import JobCreate
 from app.jobs.states import RETRY, TERMINAL, Status
 from app.jobs.tables import Job, JobEvent, JobMetric
@@ -103,7 +104,7 @@ async def cancel(session: AsyncSession, project_id: str, job_id: str) -> Job:
         session,
         (moves.cancel_waiting, moves.request_cancel),
         (project_id, job_id),
-        done=lambda job: job.status == Status.CANCELLED or job.cancel_requested,
+        done=lambda job: job.status == Status.CANCELLED or _is_ending(job),
         possible=lambda job: job.status not in TERMINAL,
         remedy="Only queued, running and paused jobs can be cancelled.",
     )
@@ -119,8 +120,10 @@ async def pause(session: AsyncSession, project_id: str, job_id: str) -> Job:
         session,
         (moves.pause_queued, moves.request_pause),
         (project_id, job_id),
-        done=lambda job: job.status == Status.PAUSED or job.pause_requested,
-        possible=lambda job: job.status not in TERMINAL and not job.cancel_requested,
+        done=lambda job: (
+            job.status == Status.PAUSED or (job.pause_requested and not _is_ending(job))
+        ),
+        possible=lambda job: job.status not in TERMINAL and not _is_ending(job),
         remedy="Only queued and running jobs can be paused.",
     )
 
@@ -137,9 +140,9 @@ async def resume(session: AsyncSession, project_id: str, job_id: str) -> Job:
         (project_id, job_id),
         done=lambda job: (
             job.status == Status.QUEUED
-            or (job.status == Status.RUNNING and not job.pause_requested)
+            or (job.status == Status.RUNNING and not job.pause_requested and not _is_ending(job))
         ),
-        possible=lambda job: job.status not in TERMINAL and not job.cancel_requested,
+        possible=lambda job: job.status not in TERMINAL and not _is_ending(job),
         remedy="Only paused jobs can be resumed; a failed or cancelled one can be retried.",
     )
 
@@ -148,13 +151,13 @@ async def retry(session: AsyncSession, project_id: str, job_id: str) -> Job:
     """Run a failed or cancelled job again, from its last snapshot if there is one. Idempotent.
 
     Raises:
-        Problem: 404, or 409 where the job has not ended, or has succeeded.
+        Problem: 404, or 409 where the job has not ended, is being cancelled or has succeeded.
     """
     return await _act(
         session,
         (moves.retry,),
         (project_id, job_id),
-        done=lambda job: job.run > 1 and job.status not in TERMINAL,
+        done=lambda job: job.run > 1 and job.status not in TERMINAL and not _is_ending(job),
         possible=lambda job: job.status in RETRY.sources,
         remedy="Only failed and cancelled jobs can be retried.",
     )
@@ -173,7 +176,7 @@ async def delete(session: AsyncSession, project_id: str, job_id: str) -> None:
 
 async def _act(
     session: AsyncSession,
-    attempts: Sequence[Callable[[str, str], moves.ChangedJobs]],
+    attempts: Sequence[Callable[[str, str], ChangedJobs]],
     which: tuple[str, str],
     *,
     done: Callable[[Job], bool],
@@ -195,8 +198,12 @@ async def _act(
 
 
 def _standing(job: Job) -> str:
-    is_ending = job.cancel_requested and job.status not in TERMINAL
-    return "being cancelled" if is_ending else job.status
+    return "being cancelled" if _is_ending(job) else job.status
+
+
+def _is_ending(job: Job) -> bool:
+    """A cancel was accepted, and its worker has not stopped yet."""
+    return job.status == Status.RUNNING and job.cancel_requested
 
 
 async def events(session: AsyncSession, job_id: str, *, after: int, limit: int) -> list[JobEvent]:

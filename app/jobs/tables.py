@@ -77,8 +77,7 @@ class Job(Base):
     claimed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # Of this run's earlier attempts.
     ran_seconds: Mapped[float] = mapped_column(Float, server_default="0")
-    queued_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    # Whoever claims looks at it: a job may be made to wait.
+    # When it could first be claimed since it was last queued: a job may be made to wait.
     not_before: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     progress: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
@@ -88,6 +87,10 @@ class Job(Base):
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # Hidden from then on; a sweep removes what there is of it.
     deleted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+    @property
+    def placement(self) -> Json:
+        return {"device": self.device, "memory_bytes": self.memory_bytes}
 
 
 class JobEvent(Base):

@@ -13,7 +13,6 @@ branch_labels = None
 depends_on = None
 
 TIME = sa.DateTime(timezone=True)
-NOW = sa.text("now()")
 
 
 def upgrade() -> None:
@@ -25,7 +24,6 @@ def upgrade() -> None:
         sa.Column("pause_requested", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("claimed_at", TIME, nullable=True),
         sa.Column("ran_seconds", sa.Float(), server_default="0", nullable=False),
-        sa.Column("queued_at", TIME, server_default=NOW, nullable=False),
         sa.Column("deleted_at", TIME, nullable=True),
     ):
         op.add_column("jobs", column)

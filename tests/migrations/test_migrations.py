@@ -8,9 +8,14 @@ from collections.abc import Iterator
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import Engine, create_engine, inspect, select, text
+from sqlalchemy.orm import Session
 
+from app.artifacts import queries
 from app.db import Base, alembic_config, sync_engine, upgrade
+from app.jobs import moves
+from app.jobs.states import CANCEL_RUNNING
+from app.jobs.tables import Job
 
 
 @pytest.fixture
@@ -75,3 +80,73 @@ def test_each_foreign_key_has_an_index_that_starts_with_it() -> None:
         }
         for key in table.foreign_keys:
             assert key.parent.name in leading, f"{table.name}.{key.parent.name}"
+
+
+# Of every kind that the first schema knew, as its service left them.
+FIRST_ROWS = """
+INSERT INTO projects (id, name) VALUES ('prj_1', 'default');
+INSERT INTO jobs (id, project_id, spec, hyperparameters, status, attempt, event_seq,
+                  cancel_requested, worker, lease_until, started_at, finished_at)
+VALUES
+  ('job_queued', 'prj_1', '{}', '{}', 'queued', 0, 1, false, NULL, NULL, NULL, NULL),
+  ('job_requeued', 'prj_1', '{}', '{}', 'queued', 1, 3, false, NULL, NULL, now(), NULL),
+  ('job_running', 'prj_1', '{}', '{}', 'running', 1, 2, true, 'w', now(), now(), NULL),
+  ('job_succeeded', 'prj_1', '{}', '{}', 'succeeded', 1, 3, true, NULL, NULL, now(), now()),
+  ('job_failed', 'prj_1', '{}', '{}', 'failed', 2, 3, false, NULL, NULL, now(), now()),
+  ('job_cancelled', 'prj_1', '{}', '{}', 'cancelled', 0, 2, true, NULL, NULL, NULL, now());
+INSERT INTO job_events (job_id, seq, attempt, type, data)
+VALUES ('job_queued', 1, 0, 'queued', '{}');
+INSERT INTO artifacts (id, job_id, attempt, format, name, storage_key, state, size, sha256)
+VALUES
+  ('art_1', 'job_succeeded', 1, 'packed', 'packed.tar', 'k1', 'ready', 1, '00'),
+  ('art_2', 'job_succeeded', 1, 'dense', 'dense.tar', 'k2', 'ready', 1, '00'),
+  ('art_3', 'job_running', 1, 'packed', 'packed.tar', 'k3', 'uploading', NULL, NULL);
+"""
+
+
+@pytest.fixture
+def first_engine(empty_url: str) -> Iterator[Engine]:
+    """A database of the first schema with rows in it, brought to the newest."""
+    command.upgrade(alembic_config(empty_url), "0001")
+    engine = sync_engine(empty_url)
+    with engine.begin() as connection:
+        connection.execute(text(FIRST_ROWS))
+    upgrade(empty_url)
+    yield engine
+    engine.dispose()
+
+
+def test_jobs_of_the_first_schema_are_what_they_were(first_engine: Engine, empty_url: str) -> None:
+    with Session(first_engine) as session:
+        jobs = list(session.scalars(select(Job)))
+
+    assert {job.id: job.status for job in jobs} == {
+        "job_queued": "queued",
+        "job_requeued": "queued",
+        "job_running": "running",
+        "job_succeeded": "succeeded",
+        "job_failed": "failed",
+        "job_cancelled": "cancelled",
+    }
+    assert {(job.run, job.device, job.pause_requested) for job in jobs} == {(1, "any", False)}
+    command.check(alembic_config(empty_url))
+
+
+def test_checkpoints_of_the_first_schema_can_still_be_downloaded(first_engine: Engine) -> None:
+    with Session(first_engine) as session:
+        published = session.scalars(queries.published("job_succeeded"))
+
+        assert [artifact.format for artifact in published] == ["dense", "packed"]
+
+
+def test_jobs_of_the_first_schema_go_on(first_engine: Engine) -> None:
+    claim = moves.claim(worker="w", lease_seconds=30, device="cpu")
+    expire = moves.expire(CANCEL_RUNNING, max_lost=20, backoff=moves.Backoff(5))
+    with Session(first_engine) as session:
+        claimed = [session.scalars(claim).one().id for _ in range(2)]
+        swept = session.scalars(expire).one()
+        retried = session.scalars(moves.retry("prj_1", "job_failed")).one()
+
+        assert claimed == ["job_queued", "job_requeued"]
+        assert (swept.id, swept.status) == ("job_running", "cancelled")
+        assert (retried.run, retried.attempt) == (2, 2)

@@ -54,32 +54,6 @@ def test_a_cursor_of_another_project_shows_nothing_of_it(
     assert client.get("/jobs", params={"cursor": cursor}).json()["data"] == []
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/jobs/{id}"),
-        ("POST", "/jobs/{id}/cancel"),
-        ("GET", "/jobs/{id}/events"),
-        ("GET", "/jobs/{id}/metrics"),
-        ("GET", "/jobs/{id}/artifacts"),
-        ("GET", "/jobs/{id}/checkpoint"),
-        ("HEAD", "/jobs/{id}/checkpoint"),
-    ],
-)
-def test_another_projects_job_answers_like_one_that_never_was(
-    client: TestClient, foreign_key: NewKey, spec: dict[str, object], method: str, path: str
-) -> None:
-    (job_id,) = post(client, spec, 1)
-    client.headers["Authorization"] = f"Bearer {foreign_key.key}"
-    request_id = {"X-Request-ID": "the-same"}
-
-    foreign = client.request(method, path.format(id=job_id), headers=request_id)
-    absent = client.request(method, path.format(id="job_0"), headers=request_id)
-
-    assert foreign.status_code == absent.status_code == 404
-    assert foreign.content == absent.content
-
-
 def test_a_running_job_shows_phase_and_progress(
     client: TestClient, sessions: sessionmaker[Session], spec: dict[str, object]
 ) -> None:

@@ -1,0 +1,63 @@
+"""One change of jobs and its event, as one statement: neither is ever there without the other.
+
+Which changes there are stands in moves.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Text, Update, insert, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.selectable import TypedReturnsRows
+
+from app.jobs.states import Move
+from app.jobs.tables import Job, JobEvent
+
+# A statement that gives back the jobs it changed; no row means: not ours, or no longer so.
+ChangedJobs = TypedReturnsRows[Job]
+
+NO_DATA: Mapping[str, Any] = {}
+
+
+def move_jobs(
+    move: Move,
+    which: ColumnElement[bool],
+    *,
+    values: Mapping[str, Any] = NO_DATA,
+    data: Mapping[str, Any] = NO_DATA,
+) -> ChangedJobs:
+    """Move those jobs that are in a state which the move leaves."""
+    changed = (
+        update(Job)
+        .where(which, Job.status.in_(sorted(move.sources)))
+        .values(status=move.target, **values)
+    )
+    return with_event(changed, move.event, data)
+
+
+def with_event(changed: Update, kind: str, data: Mapping[str, Any]) -> ChangedJobs:
+    """The change, and its event, numbered under the row lock that the change takes."""
+    moved = (
+        changed.values(event_seq=Job.event_seq + 1).returning(*Job.__table__.columns).cte("moved")
+    )
+    logged = (
+        insert(JobEvent)
+        .from_select(
+            ["job_id", "seq", "attempt", "type", "data"],
+            select(
+                moved.c.id,
+                moved.c.event_seq,
+                moved.c.attempt,
+                literal(kind, Text),
+                literal(dict(data), JSONB),
+            ),
+        )
+        .cte("logged")
+    )
+    # PostgreSQL runs the insertion although nothing reads from it.
+    changed_jobs = (
+        select(Job)
+        .from_statement(select(moved).add_cte(logged))
+        .execution_options(populate_existing=True)
+    )
+    return cast("ChangedJobs", changed_jobs)
