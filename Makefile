@@ -3,9 +3,11 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SEED ?= 1
+SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e lint types format serve docs
+.PHONY: help install demo test e2e chaos lint types format serve docs
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | expand -t 10
@@ -31,6 +33,9 @@ test: $(STAMP) ## Run all tests
 
 e2e: $(STAMP) ## Run the end-to-end tests alone
 	$(BIN)/python -m pytest tests/e2e
+
+chaos: $(STAMP) ## Disturb a whole installation: make chaos SEED=7 SECONDS=60
+	$(BIN)/python -m tests.faults.chaos --seed $(SEED) --seconds $(SECONDS)
 
 lint: $(STAMP) ## Check style and the rules of who may import whom
 	$(BIN)/ruff format --check .

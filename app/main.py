@@ -8,8 +8,11 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from app import health, problems, queue
+from app.artifacts.contents import Contents
 from app.artifacts.router import router as artifacts_router
 from app.db import async_engine
+from app.hub import errors as hub_errors
+from app.hub.router import router as hub_router
 from app.jobs.router import router as jobs_router
 from app.middleware import BodyLimit, RequestId
 from app.settings import Settings
@@ -44,9 +47,20 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
     app.state.celery = queue.sender(settings.broker_url)
     app.state.storage = LocalStorage(settings.storage_dir)
+    app.state.contents = Contents()
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)
     problems.install(app)
     for router in (health.router, jobs_router, artifacts_router):
         app.include_router(router)
+    app.mount("/hf", _hub(app))
     return app
+
+
+def _hub(app: FastAPI) -> FastAPI:
+    """Another protocol, with errors of its own; it has documentation enough elsewhere."""
+    hub = FastAPI(openapi_url=None)
+    hub.state = app.state
+    hub_errors.install(hub)
+    hub.include_router(hub_router)
+    return hub

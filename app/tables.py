@@ -2,7 +2,17 @@
 
 from app.artifacts.tables import Artifact
 from app.db import Base
+from app.idempotency.tables import IdempotencyKey
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.projects.tables import ApiKey, Project
 
-__all__ = ["ApiKey", "Artifact", "Base", "Job", "JobEvent", "JobMetric", "Project"]
+__all__ = [
+    "ApiKey",
+    "Artifact",
+    "Base",
+    "IdempotencyKey",
+    "Job",
+    "JobEvent",
+    "JobMetric",
+    "Project",
+]

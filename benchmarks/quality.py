@@ -135,7 +135,7 @@ def run(each: Trial, teacher: Tensor | None) -> Tensor | None:
     outlook = Outlook(stage="main", steps_before=0, steps_in_all=steps)
     logger.info("%s: %d steps", each.path.stem, steps)
     model, trained = run_stage(
-        job, prepared, spec.method, outlook, teacher if each.distils else None
+        job, prepared, spec.method, outlook, teacher=teacher if each.distils else None
     )
     note(each, prepared, trained)
     if spec.method != "dense":

@@ -14,6 +14,7 @@ from pst_core.bench.commands import cli as bench
 from pst_core.errors import PstError
 from pst_core.spec import CompressionSpec
 
+SNAPSHOT_SECONDS = 300
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 cli.add_typer(bench, name="bench")
 
@@ -22,14 +23,27 @@ SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.json", exists=True, dir_
 
 
 @cli.command()
-def compress(spec_file: SpecFile, out: Annotated[Path, typer.Argument(metavar="OUT")]) -> None:
+def compress(
+    spec_file: SpecFile,
+    out: Annotated[Path, typer.Argument(metavar="OUT")],
+    snapshots: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Keep what is trained there, and go on from it after a crash.",
+        ),
+    ] = None,
+) -> None:
     """Fine-tune, prune, export to OUT and verify, on this machine."""
     spec = _read_spec(spec_file)
     _require_new(out)
     # Only now: it takes seconds to load torch, and a mistyped spec should not have to wait.
     from pst_core import terminal
+    from pst_core.snapshots import Snapshots
 
-    report = terminal.compress(spec, out)
+    kept = Snapshots(folder=snapshots, every_seconds=SNAPSHOT_SECONDS) if snapshots else None
+    report = terminal.compress(spec, out, kept)
     # A fresh process: it can only know what was written.
     command = [sys.executable, "-P", "-m", "pst_core", "attest", str(spec_file), str(out)]
     if subprocess.run(command, check=False).returncode != 0:

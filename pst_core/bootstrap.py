@@ -36,6 +36,24 @@ class Sample:
         """The metric on each resample; samples of equally many rows are resampled alike."""
         return np.array([self.at(weights) for weights in _resamples(self.rows)])
 
+    def measured(self) -> "Measured":
+        return Measured(self.rows, self.value(), self.resampled())
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """All of a sample that is compared with another's, as numbers that can be kept.
+
+    Args:
+        rows: How many it was measured on.
+        value: The metric with each row counted once.
+        resampled_S: The metric on each resample.
+    """
+
+    rows: int
+    value: float
+    resampled_S: Floats
+
 
 def mean(values: Floats) -> Sample:
     """The metric that is the mean of a number of each row."""
@@ -52,7 +70,7 @@ def estimate(sample: Sample) -> Estimate:
     return _with_interval(sample.value(), sample.resampled())
 
 
-def paired_difference(sample: Sample, baseline: Sample) -> Estimate:
+def paired_difference(sample: Sample, baseline: Sample | Measured) -> Estimate:
     """A metric minus the baseline's, both on the same rows of each resample (Koehn 2004).
 
     Rows that are hard for both cancel, which makes the interval narrower than those of the two
@@ -63,9 +81,8 @@ def paired_difference(sample: Sample, baseline: Sample) -> Estimate:
     """
     if sample.rows != baseline.rows:
         raise ValueError(f"{sample.rows} rows cannot be paired with {baseline.rows}")
-    return _with_interval(
-        sample.value() - baseline.value(), sample.resampled() - baseline.resampled()
-    )
+    other = baseline.measured() if isinstance(baseline, Sample) else baseline
+    return _with_interval(sample.value() - other.value, sample.resampled() - other.resampled_S)
 
 
 def _resamples(rows: int) -> Iterator[Floats]:

@@ -17,10 +17,13 @@ from pst_core.events import PhaseEvent, ResultEvent
 from pst_core.export import Export, check_formats, export
 from pst_core.formats.folder import weight_bytes
 from pst_core.formats.manifest import Manifest, list_files, write_manifest
+from pst_core.gate import judge
 from pst_core.page.card import write_card
 from pst_core.prepare import Prepared, prepare
 from pst_core.progress import Outlook
-from pst_core.report import Outcome, Report
+from pst_core.report import Gate, Outcome, Report
+from pst_core.resume import Snapshooter, Yardstick
+from pst_core.spec import CompressionSpec
 from pst_core.stages import (
     Job,
     Trained,
@@ -28,6 +31,7 @@ from pst_core.stages import (
     run_stage,
     stage_steps,
 )
+from pst_core.surroundings import identity
 
 
 def compress(job: Job, out_dir: Path) -> Report:
@@ -68,42 +72,71 @@ def compress(job: Job, out_dir: Path) -> Report:
     return report
 
 
-def _train(job: Job, prepared: Prepared) -> tuple[PreTrainedModel, Trained, Trained | None]:
+def _train(job: Job, prepared: Prepared) -> tuple[PreTrainedModel, Trained, Yardstick | None]:
+    snapshooter = _snapshooter(job, prepared)
     steps = stage_steps(prepared, job.spec.method)
-    if job.spec.baseline == "none":
-        outlook = Outlook(stage="main", steps_before=0, steps_in_all=steps)
-        return *run_stage(job, prepared, job.spec.method, outlook), None
-    # Before the baseline has trained for an hour.
+    before, yardstick, teacher = 0, None, None
+    if job.spec.baseline == "train":
+        before = stage_steps(prepared, "dense")
+        outlook = Outlook(stage="baseline", steps_before=0, steps_in_all=before + steps)
+        known = snapshooter.yardstick if snapshooter else None
+        yardstick = known or _train_baseline(job, prepared, outlook, snapshooter)
+        teacher = yardstick.teacher
+    if snapshooter is not None:
+        snapshooter.yardstick = yardstick
+    model, main = run_stage(
+        job,
+        prepared,
+        job.spec.method,
+        Outlook(stage="main", steps_before=before, steps_in_all=before + steps),
+        teacher=teacher,
+        snapshooter=snapshooter,
+    )
+    return model, main, yardstick
+
+
+def _train_baseline(
+    job: Job, prepared: Prepared, outlook: Outlook, snapshooter: Snapshooter | None
+) -> Yardstick:
+    # Before it has trained for an hour.
     check_convertible(job, prepared)
-    before = stage_steps(prepared, "dense")
-    outlook = Outlook(stage="baseline", steps_before=0, steps_in_all=before + steps)
-    model, baseline = run_stage(job, prepared, "dense", outlook)
+    model, trained = run_stage(job, prepared, "dense", outlook, snapshooter=snapshooter)
     teacher = None
     if prepared.task.hyper.distillation:
         examples = prepared.examples["train"]
         teacher = prepared.task.teacher_logits(model, examples, prepared.tokenizer)
-    # Its memory is the main stage's from here on.
-    del model
-    outlook = Outlook(stage="main", steps_before=before, steps_in_all=before + steps)
-    return *run_stage(job, prepared, job.spec.method, outlook, teacher), baseline
+    return Yardstick(
+        evaluation=trained.evaluation,
+        test=trained.test.sample.measured(),
+        cost=trained.cost,
+        teacher=teacher,
+    )
+
+
+def _snapshooter(job: Job, prepared: Prepared) -> Snapshooter | None:
+    if job.snapshots is None:
+        return None
+    run = identity(job.spec, prepared.data.summary().sha256, job.sources.model)
+    return Snapshooter(job.snapshots, job.emit, run)
 
 
 def _outcome(
     job: Job,
     prepared: Prepared,
     main: Trained,
-    baseline: Trained | None,
+    baseline: Yardstick | None,
     exported: Export,
 ) -> Outcome:
     pruned = sum(matrix.pruned for matrix in main.matrices)
     entries = sum(math.prod(matrix.shape) for matrix in main.matrices)
-    difference = baseline and paired_difference(main.test.sample, baseline.test.sample)
+    difference = baseline and paired_difference(main.test.sample, baseline.test)
     return Outcome(
         spec=job.spec,
         hyperparameters=prepared.task.hyper,
         evaluation=main.evaluation,
         baseline=baseline.evaluation if baseline else None,
         difference=difference,
+        gate=_gate(job.spec, main, baseline),
         sparsity=pruned / entries if entries else 0.0,
         sparsity_overall=pruned / main.parameters,
         matrices=main.matrices,
@@ -115,6 +148,17 @@ def _outcome(
         refused=dict(exported.refused),
         data=prepared.data.summary(),
         versions=_versions(),
+    )
+
+
+def _gate(spec: CompressionSpec, main: Trained, baseline: Yardstick | None) -> Gate | None:
+    if spec.max_drop is None or baseline is None:
+        return None
+    return judge(
+        spec.metric,
+        limit=spec.max_drop,
+        value=main.evaluation.test.value,
+        baseline=baseline.evaluation.test.value,
     )
 
 

@@ -164,6 +164,19 @@ def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     }
 
 
+def drawn_tensors(
+    model: PreTrainedModel, converted: Converted, *, new_head: bool
+) -> dict[str, Tensor]:
+    """What starts at random and may not train, by name: a new head, and scores that stay."""
+    head = head_parameters(model) if new_head else {}
+    scores = {
+        f"{name}.{buffer}": scores
+        for name, layer in converted.layers.items()
+        for buffer, scores in layer.named_buffers()
+    }
+    return {name: tensor.detach() for name, tensor in {**head, **scores}.items()}
+
+
 def trained_factors(converted: Converted) -> dict[str, Factors]:
     """The factors of each weight that stayed frozen (method `pst`), as it is stored, on the CPU.
 

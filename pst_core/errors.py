@@ -14,7 +14,9 @@ How a failure is shown (HTTP, job row, terminal) is decided by whoever catches i
     └── CheckpointError         a checkpoint's bytes are not what they should be, with the tensor
         ├── CheckpointCorruptError
         ├── CheckpointVersionError
-        └── BaseMismatchError   an adapter was made from another base model
+        ├── BaseMismatchError   an adapter was made from another base model
+        └── SnapshotError       a snapshot of a run cannot be gone on from
+            └── ForeignSnapshotError    it is whole, and another run's or a newer release's
 """
 
 from typing import ClassVar
@@ -88,3 +90,11 @@ class CheckpointVersionError(CheckpointError):
 
 class BaseMismatchError(CheckpointError):
     """The base model is not the one that the adapter was made from."""
+
+
+class SnapshotError(CheckpointError):
+    """A snapshot is torn or altered."""
+
+
+class ForeignSnapshotError(SnapshotError):
+    """Made by another spec, from other data or another model, or by a newer release."""

@@ -14,6 +14,10 @@ from pst_core.report import Report
 Phase = Literal["preparing", "training", "exporting", "verifying"]
 Stage = Literal["baseline", "main"]
 Step = Annotated[int, Field(ge=0, le=10**9, strict=True)]
+SnapshotName = Annotated[str, Field(pattern=r"^step-[0-9]{8,10}$")]
+ShortText = Annotated[str, Field(max_length=200)]
+MAX_DIFFERENCES = 16
+MAX_REASON = 500
 
 
 class PhaseEvent(Strict):
@@ -45,6 +49,37 @@ class EvaluationEvent(Strict):
     value: float
 
 
+class SnapshotEvent(Strict):
+    """A snapshot is wholly on disk."""
+
+    type: Literal["snapshot"] = "snapshot"
+    name: SnapshotName
+    stage: Stage
+    step: Step
+    """Over all stages, as in its name."""
+
+
+class ResumedEvent(Strict):
+    """The run goes on from a snapshot."""
+
+    type: Literal["resumed"] = "resumed"
+    name: SnapshotName
+    stage: Stage
+    step: Step
+    exact: bool
+    """Whether it will end with the very bytes of a run that was never interrupted."""
+    differs: Annotated[tuple[ShortText, ...], Field(max_length=MAX_DIFFERENCES)] = ()
+    """What is not as it was when the snapshot was made."""
+
+
+class SnapshotRejectedEvent(Strict):
+    """A snapshot was not gone on from; the one before it is tried next, else all starts anew."""
+
+    type: Literal["snapshot_rejected"] = "snapshot_rejected"
+    name: SnapshotName
+    reason: Annotated[str, Field(max_length=MAX_REASON)]
+
+
 class ResultEvent(Strict):
     type: Literal["result"] = "result"
     report: Report
@@ -59,7 +94,16 @@ class FailureEvent(Strict):
     retryable: bool = False
 
 
-Event = PhaseEvent | ProgressEvent | EvaluationEvent | ResultEvent | FailureEvent
+Event = (
+    PhaseEvent
+    | ProgressEvent
+    | EvaluationEvent
+    | SnapshotEvent
+    | ResumedEvent
+    | SnapshotRejectedEvent
+    | ResultEvent
+    | FailureEvent
+)
 Emit = Callable[[Event], None]
 
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

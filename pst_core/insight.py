@@ -29,6 +29,17 @@ class MaskWatch:
             self._last[name] = pack_bits(mask_OI)
         return changed / entries if entries else None
 
+    def seen(self) -> dict[str, Tensor]:
+        """The masks of the last look, a bit an entry, by layer."""
+        return self._last
+
+    def go_on(self, seen: Mapping[str, Tensor]) -> None:
+        """Compare with the masks that an earlier part of the run has seen last."""
+        self._last = {
+            name: bits.to(next(self._layers[name].parameters()).device)
+            for name, bits in seen.items()
+        }
+
 
 @torch.no_grad()
 def variance_shares(layers: Mapping[str, SparseLinear]) -> VarianceShares | None:

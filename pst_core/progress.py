@@ -6,7 +6,10 @@ What is trained, and when something is told, is decided elsewhere.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from pst_core.events import Emit, ProgressEvent, Stage
+from pst_core.fields import Count, Strict
 from pst_core.insight import MaskWatch
 from pst_core.layers import SparseLinear
 from pst_core.report import CurvePoint
@@ -24,6 +27,14 @@ class Outlook:
     steps_in_all: int
 
 
+class CurveState(Strict):
+    """A curve between two steps, but for the masks that it has seen last."""
+
+    points: tuple[CurvePoint, ...]
+    reports: Count
+    """How often it was told of a step."""
+
+
 class Curve:
     """Collects what a run reports, and passes it on."""
 
@@ -33,6 +44,15 @@ class Curve:
         self._outlook = outlook
         self._watch = MaskWatch(layers)
         self._reports = 0
+
+    def state(self) -> tuple[CurveState, Mapping[str, Tensor]]:
+        """What it takes to go on with it: numbers, and the masks seen last."""
+        return CurveState(points=tuple(self.points), reports=self._reports), self._watch.seen()
+
+    def go_on(self, state: CurveState, seen: Mapping[str, Tensor]) -> None:
+        """Have it be what it was in an earlier part of the run."""
+        self.points, self._reports = [*state.points], state.reports
+        self._watch.go_on(seen)
 
     def report(self, at: StepReport) -> None:
         outlook = self._outlook

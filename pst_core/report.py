@@ -108,6 +108,15 @@ class CurvePoint(Strict):
     """Share of the masks' entries that changed since it was last measured; null: not looked."""
 
 
+class Gate(Strict):
+    """What the spec's `max_drop` asked of the primary metric on the test split, and what came."""
+
+    limit: Annotated[float, Field(ge=0)]
+    drop: float
+    """How much worse than the baseline it is, in the unit of the limit; below 0: better."""
+    passed: bool
+
+
 class DataSummary(Strict):
     sha256: str
     """Over the rows of each split, in order."""
@@ -128,6 +137,8 @@ class Outcome(Strict):
     """The dense yardstick; null means: not measured."""
     difference: Estimate | None
     """The primary metric on the test split minus the baseline's, paired; null: no baseline."""
+    gate: Gate | None = None
+    """Null: no `max_drop` was asked."""
     sparsity: Share
     """Zeros counted in the masks, of all entries of the pruned matrices."""
     sparsity_overall: Share

@@ -23,6 +23,8 @@ ValueDtype = Literal["float16", "bfloat16"]
 Scope = Literal["matrix", "global"]
 Pattern = Literal["unstructured", "2:4", "4:8"]
 LOWER_IS_BETTER: frozenset[Metric] = frozenset({"mse", "perplexity"})
+# Measured from 0 or -1 to 1, and compared in hundredths.
+IN_POINTS: frozenset[Metric] = frozenset({"accuracy", "f1", "matthews", "pearson", "spearman"})
 # The tasks whose answers are few enough to keep a teacher's of every example.
 DISTILLED: frozenset[Task] = frozenset({"text-classification", "text-regression"})
 # The yardsticks: they prune nothing.
@@ -81,6 +83,10 @@ class CompressionSpec(Strict):
     """Patterns of the names of layers to leave dense."""
     baseline: Annotated[Literal["none", "train"], Field(validate_default=True)] = "none"
     """`train` also trains the dense yardstick: same data, seed, steps and schedule."""
+    max_drop: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    """The most that the metric may be worse than the baseline's on the test split: in points
+    (hundredths; BLEU's own) or, for `mse` and `perplexity`, in the metric's unit. A larger drop
+    fails nothing: the report says so. It needs `baseline: train`."""
     preset: Preset = "default"
     hyperparameters: Hyperparameters = Hyperparameters()
     """What to change of the preset."""
@@ -194,6 +200,15 @@ class CompressionSpec(Strict):
         if info.data.get("method") == "dense" and value != "none":
             raise ValueError("the method `dense` is the baseline itself: leave baseline out")
         return value
+
+    @field_validator("max_drop")
+    @classmethod
+    def _a_drop_needs_a_baseline(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is None or info.data.get("baseline") != "none":
+            return value
+        if info.data.get("method") == "dense":
+            raise ValueError("the method `dense` is the baseline itself: leave max_drop out")
+        raise ValueError("a drop is from the dense baseline: ask for baseline: train")
 
     @field_validator("hyperparameters")
     @classmethod

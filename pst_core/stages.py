@@ -2,15 +2,23 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pst_core.architectures import survey
-from pst_core.batches import Collator, training_batches
-from pst_core.convert import Converted, Pruning, convert, materialize, trained_factors
+from pst_core.batches import Batch, Collator, training_batches
+from pst_core.convert import (
+    Converted,
+    Pruning,
+    convert,
+    drawn_tensors,
+    materialize,
+    trained_factors,
+)
 from pst_core.errors import InvalidDatasetError
 from pst_core.events import Emit, EvaluationEvent, Stage
 from pst_core.factors import Factors
@@ -28,6 +36,8 @@ from pst_core.report import (
     PrunedMatrix,
     VarianceShares,
 )
+from pst_core.resume import Snapshooter, StageKeeper
+from pst_core.snapshots import Snapshots
 from pst_core.spec import LOWER_IS_BETTER, UNPRUNED, CompressionSpec, Method
 from pst_core.tasks.base import Scored
 from pst_core.trainable import adapter_groups, factor_groups, full_groups
@@ -43,6 +53,11 @@ class Job:
     sources: Sources
     emit: Emit
     should_stop: Callable[[], bool] = lambda: False
+    """Asked between two steps of training; nothing else stops for it."""
+    while_training: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Entered for as long as ``should_stop`` is asked."""
+    snapshots: Snapshots | None = None
+    """Where to keep what it takes to go on after an end of any kind; None: nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +100,13 @@ def stage_steps(prepared: Prepared, method: Method) -> int:
 
 
 def run_stage(
-    job: Job, prepared: Prepared, method: Method, outlook: Outlook, teacher: Tensor | None = None
+    job: Job,
+    prepared: Prepared,
+    method: Method,
+    outlook: Outlook,
+    *,
+    teacher: Tensor | None = None,
+    snapshooter: Snapshooter | None = None,
 ) -> tuple[PreTrainedModel, Trained]:
     """Train a fresh model by a method and score it; it comes back plain, with its zeros.
 
@@ -95,6 +116,7 @@ def run_stage(
         method: The job's, or `dense` for its baseline.
         outlook: For the progress that is reported.
         teacher: The logits to distil from.
+        snapshooter: Has what an earlier run kept of this stage, and keeps this one's.
 
     Raises:
         PstError: The subclass says what was wrong.
@@ -111,7 +133,11 @@ def run_stage(
     if method == "wanda":
         cost = _one_shot(job, prepared, model, sparse)
     else:
-        cost = train(_run(job, prepared, model, sparse, groups, curve, teacher))
+        run = _run(job, prepared, model, sparse, groups, curve, teacher)
+        if snapshooter is not None:
+            run = _kept(run, job, prepared, StageKeeper(snapshooter, outlook, curve))
+        with job.while_training():
+            cost = train(run)
     if method == "lora":
         # It is scored, and exported, as the plain model it was.
         merge_adapters(model)
@@ -200,12 +226,6 @@ def _run(
     teacher: Tensor | None,
 ) -> Run:
     task, hyper = prepared.task, prepared.task.hyper
-    batches = training_batches(
-        prepared.examples["train"],
-        batch_size=hyper.batch_size,
-        seed=job.spec.seed,
-        collate=Collator.of(prepared.tokenizer, model.config),
-    )
     if hyper.dropout is not None and sparse.layers:
         set_dropout(model, hyper.dropout)
     return Run(
@@ -213,7 +233,7 @@ def _run(
         task=task,
         sparse=sparse,
         groups=groups,
-        batches=batches,
+        batches=_batches(job, prepared, model),
         # As many as the dense yardstick's, whatever the method.
         total_steps=stage_steps(prepared, "dense"),
         target_sparsity=(job.spec.sparsity or 0.0) if sparse.layers else 0.0,
@@ -222,6 +242,31 @@ def _run(
         validate=_validator(prepared, model, sparse),
         report=curve.report,
         should_stop=job.should_stop,
+    )
+
+
+def _batches(
+    job: Job, prepared: Prepared, model: PreTrainedModel, start: int = 0
+) -> Iterator[Batch]:
+    return training_batches(
+        prepared.examples["train"],
+        batch_size=prepared.task.hyper.batch_size,
+        seed=job.spec.seed,
+        collate=Collator.of(prepared.tokenizer, model.config),
+        start=start,
+    )
+
+
+def _kept(run: Run, job: Job, prepared: Prepared, keeper: StageKeeper) -> Run:
+    """The run, from where an earlier one was kept to where it is kept itself."""
+    begin = keeper.begin()
+    start = begin.numbers.step if begin else 0
+    return replace(
+        run,
+        batches=_batches(job, prepared, run.model, start),
+        drawn=drawn_tensors(run.model, run.sparse, new_head=prepared.task.has_new_head),
+        begin=begin,
+        keeper=keeper,
     )
 
 

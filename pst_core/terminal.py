@@ -11,11 +11,12 @@ from rich.text import Text
 import pst_core.compress
 from pst_core import adapters, evaluation
 from pst_core.evaluation import recorded_spec
-from pst_core.events import Event, PhaseEvent, ProgressEvent
+from pst_core.events import Event, PhaseEvent, ProgressEvent, ResumedEvent, SnapshotRejectedEvent
 from pst_core.formats.adapter import is_adapter
 from pst_core.prepare import Sources
 from pst_core.references import locate_dataset, locate_model
-from pst_core.report import Estimate, Evaluation, Report, Scores
+from pst_core.report import Estimate, Evaluation, Gate, Report, Scores
+from pst_core.snapshots import Snapshots
 from pst_core.spec import CompressionSpec
 from pst_core.stages import Job
 from pst_core.verify import verify_checkpoint, verify_export
@@ -24,8 +25,8 @@ from pst_core.verify import verify_checkpoint, verify_export
 ROOTS = (Path(), Path("/"))
 
 
-def compress(spec: CompressionSpec, out: Path) -> Report:
-    """Run a compression with a progress bar."""
+def compress(spec: CompressionSpec, out: Path, snapshots: Snapshots | None) -> Report:
+    """Run a compression with a progress bar, from its newest whole snapshot if there is one."""
     sources = _quiet_sources(spec)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -43,8 +44,18 @@ def compress(spec: CompressionSpec, out: Path) -> Report:
             elif isinstance(event, ProgressEvent):
                 details = f"  {event.stage}  loss {event.loss:.3f}  sparsity {event.sparsity:.1%}"
                 bar.update(task, completed=event.step, total=event.total_steps, details=details)
+            elif isinstance(event, ResumedEvent | SnapshotRejectedEvent):
+                bar.console.print(_resumption(event))
 
-        return pst_core.compress.compress(Job(spec=spec, sources=sources, emit=emit), out)
+        job = Job(spec=spec, sources=sources, emit=emit, snapshots=snapshots)
+        return pst_core.compress.compress(job, out)
+
+
+def _resumption(event: ResumedEvent | SnapshotRejectedEvent) -> str:
+    if isinstance(event, SnapshotRejectedEvent):
+        return f"{event.name} is not used: {event.reason}"
+    differs = f"; the last bits may differ: {', '.join(event.differs)}" if event.differs else ""
+    return f"going on from {event.name}, stage {event.stage}{differs}"
 
 
 def attest(spec: CompressionSpec, out: Path) -> None:
@@ -100,6 +111,8 @@ def show(report: Report, page: Path) -> None:
     table.add_row(f"{outcome.spec.metric}, this model", _score(outcome.evaluation))
     if outcome.difference is not None:
         table.add_row("difference", _estimate(outcome.difference))
+    if outcome.gate is not None:
+        table.add_row("gate", _gate(outcome.gate))
     if outcome.spec.sparsity is not None:
         table.add_row("sparsity, asked", f"{outcome.spec.sparsity:.2%}")
         table.add_row("sparsity, counted", f"{outcome.sparsity:.4%}")
@@ -115,6 +128,11 @@ def _score(evaluation: Evaluation | None) -> str:
     if evaluation is None:
         return "not measured"
     return f"{_estimate(evaluation.test.estimate)}, n = {evaluation.test.rows}"
+
+
+def _gate(gate: Gate) -> str:
+    kept = "passed" if gate.passed else "missed"
+    return f"{kept}: a drop of {gate.drop:.4g}, at most {gate.limit:.4g} allowed"
 
 
 def _estimate(estimate: Estimate) -> str:

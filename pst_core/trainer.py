@@ -1,11 +1,8 @@
 """The training loop. Which parameters train, and what becomes of the model, lies elsewhere."""
 
-import math
-import statistics
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -15,13 +12,24 @@ from torch.optim import AdamW
 from transformers import PreTrainedModel
 
 from pst_core.batches import Batch
+from pst_core.best import Best
 from pst_core.convert import Converted
-from pst_core.errors import NonFiniteLossError
 from pst_core.memory import peak_memory
+from pst_core.points import reached
+from pst_core.random_state import random_numbers, random_tensors, restore_random
 from pst_core.recipes import Hyperparameters
 from pst_core.report import Cost
 from pst_core.schedule import learning_rate_factor, sparsity_at
 from pst_core.tasks import Task
+from pst_core.training_state import (
+    TrainingNumbers,
+    TrainingState,
+    names_of,
+    optimizer_tensors,
+    restore_optimizer,
+    restore_parameters,
+)
+from pst_core.vitals import Clock, Health
 
 REPORTS = 200  # of a short run; a long one reports every REPORT_EVERY steps
 REPORT_EVERY = 25
@@ -48,6 +56,16 @@ class ParameterGroup:
     """At its highest."""
 
 
+class Keeper(Protocol):
+    """Keeps what a run would need to go on."""
+
+    def is_due(self) -> bool:
+        """Whether some time has passed since the last time."""
+
+    def keep(self, state: TrainingState) -> None:
+        """Write it down; it is lost with the next step."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """One training run.
@@ -57,7 +75,7 @@ class Run:
         task: Gives the loss.
         sparse: Its sparse layers; none for dense training.
         groups: What trains, at which rates; that of the first group is reported.
-        batches: At least ``total_steps`` of them.
+        batches: At least as many as there are steps to come.
         total_steps: Optimizer steps.
         target_sparsity: Where the schedule ends.
         hyper: The rest of the recipe.
@@ -65,6 +83,9 @@ class Run:
         validate: Scores the model as it is, higher is better; called for the recipe's validations.
         report: Told of some steps, the last one included.
         should_stop: Asked before each step.
+        drawn: What was drawn at random and does not train, by name; it is kept with what does.
+        begin: Where an earlier run was when it was kept; None for a run from its start.
+        keeper: Told when it says so, when the run has to stop, and at its end.
     """
 
     model: PreTrainedModel
@@ -79,6 +100,9 @@ class Run:
     validate: Callable[[], float]
     report: Callable[[StepReport], None]
     should_stop: Callable[[], bool]
+    drawn: Mapping[str, Tensor] = field(default_factory=dict)
+    begin: TrainingState | None = None
+    keeper: Keeper | None = None
 
     def sparsity(self, step: int) -> float:
         return sparsity_at(
@@ -97,6 +121,13 @@ class Run:
             decay=self.hyper.learning_rate_decay,
         )
 
+    def validation_steps(self) -> frozenset[int]:
+        """Evenly spaced over the steps at the target sparsity, the last one included."""
+        wanted = self.hyper.validations
+        held = self.hyper.final_hold if self.target_sparsity else 1.0
+        span = max(1, int(held * self.total_steps))
+        return frozenset(self.total_steps - span * index // wanted for index in range(wanted))
+
 
 def train(run: Run) -> Cost:
     """Train a model in place.
@@ -104,6 +135,7 @@ def train(run: Run) -> Cost:
     Raises:
         NonFiniteLossError: The loss or a gradient became NaN or infinite; names the step.
         StopRequestedError: ``should_stop`` said so.
+        SnapshotError: ``begin`` is of another model.
     """
     accelerator = Accelerator(
         cpu=run.model.device.type == "cpu",
@@ -113,13 +145,15 @@ def train(run: Run) -> Cost:
     )
     optimizer = accelerator.prepare(_optimizer(run))
     parameters = [p for group in run.groups for p in group.parameters]
-    clock, health, best = _Clock(), _Health(run.model.device), _Best(run, parameters)
+    clock, health, best = Clock(), Health(run.model.device), Best(parameters, run.hyper)
+    course = _Course(run, optimizer, clock, best)
+    course.restore()
     report_every = min(max(1, run.total_steps // REPORTS), REPORT_EVERY)
-    step = 0
+    validated = run.validation_steps()
+    step, last = course.begin, course.begin if course.is_over else run.total_steps
     run.model.train()
-    for step in range(1, run.total_steps + 1):
-        if run.should_stop():
-            raise StopRequestedError
+    for step in range(course.begin + 1, last + 1):
+        course.pause(step - 1, health)
         run.sparse.set_sparsity(run.sparsity(step))
         loss = _forward_backward(run, accelerator)
         norm = accelerator.clip_grad_norm_(parameters, run.hyper.max_gradient_norm)
@@ -127,17 +161,94 @@ def train(run: Run) -> Cost:
         _set_rates(run, optimizer, step)
         optimizer.step()
         optimizer.zero_grad()
-        stops = best.is_due(step) and not best.try_again(step, health)
+        stops = step in validated and not best.is_worth_more(_validate(run, step, health))
         if stops or step % report_every == 0 or step == run.total_steps:
             loss_value = health.checked_loss()
             clock.tick(step)
             _report(run, step, loss_value, clock)
+        reached("train:step")
         if stops:
             break
-    best.restore()
+    course.end(step)
     # What one threshold over all layers prunes in each depends on the scores as they are now.
     run.sparse.set_sparsity(run.sparsity(step))
     return _cost(run, step, clock)
+
+
+class _Course:
+    """Where a run began, and what is kept of it on its way."""
+
+    def __init__(
+        self, run: Run, optimizer: torch.optim.Optimizer, clock: Clock, best: Best
+    ) -> None:
+        self._run, self._optimizer, self._clock, self._best = run, optimizer, clock, best
+        names = names_of(run.model, [p for group in run.groups for p in group.parameters])
+        self._names = names
+        numbers = run.begin and run.begin.numbers
+        self.begin = numbers.step if numbers else 0
+        self.is_over = numbers.is_over if numbers else False
+
+    def restore(self) -> None:
+        """Put model, optimizer and all that is random where they were when the run was kept."""
+        state = self._run.begin
+        if state is None:
+            return
+        model, tensors = self._run.model, state.tensors
+        restore_parameters(self._kept(), tensors["parameters"])
+        if not state.numbers.is_over:
+            restore_optimizer(self._optimizer, self._names, tensors["optimizer"])
+        best = tensors.get("best", {})
+        self._best.go_on(
+            state.numbers.best_score,
+            state.numbers.misses,
+            [best[name] for name in self._names if best],
+        )
+        self._clock.go_on(state.numbers.step, state.numbers.seconds, state.numbers.step_seconds)
+        restore_random(state.numbers.random, tensors["random"], model.device)
+        # The model and the optimizer have it all now.
+        tensors.clear()
+
+    def pause(self, step: int, health: Health) -> None:
+        """Between two steps: keep the run if it is time to, or if it has to stop here."""
+        stops, keeper = self._run.should_stop(), self._run.keeper
+        # Where it began, it is on disk, or needs not be.
+        if keeper is not None and step > self.begin and (stops or keeper.is_due()):
+            health.checked_loss()
+            keeper.keep(self._state(step, is_over=False))
+        if stops:
+            raise StopRequestedError
+
+    def end(self, step: int) -> None:
+        """After the last step: keep the run for whatever comes after it."""
+        if self.is_over:
+            return
+        self._best.restore()
+        if self._run.keeper is not None:
+            self._run.keeper.keep(self._state(step, is_over=True))
+
+    def _kept(self) -> dict[str, Tensor]:
+        return {**self._names, **self._run.drawn}
+
+    def _state(self, step: int, *, is_over: bool) -> TrainingState:
+        run, best = self._run, self._best
+        numbers = TrainingNumbers(
+            step=step,
+            is_over=is_over,
+            seconds=self._clock.seconds(),
+            step_seconds=tuple(self._clock.steps),
+            best_score=best.score,
+            misses=best.misses,
+            peak_memory_bytes=_peak_memory(run),
+            random=random_numbers(),
+        )
+        tensors: dict[str, Mapping[str, Tensor]] = {
+            "parameters": self._kept(),
+            "random": random_tensors(run.model.device),
+        }
+        if not is_over:
+            tensors["optimizer"] = optimizer_tensors(self._optimizer, self._names)
+            tensors["best"] = dict(zip(self._names, best.kept or (), strict=False))
+        return TrainingState(numbers, tensors)
 
 
 def _forward_backward(run: Run, accelerator: Accelerator) -> Tensor:
@@ -150,6 +261,12 @@ def _forward_backward(run: Run, accelerator: Accelerator) -> Tensor:
         accelerator.backward(loss)
         total += loss.detach()
     return total
+
+
+def _validate(run: Run, step: int, health: Health) -> float:
+    health.checked_loss()
+    run.sparse.set_sparsity(run.sparsity(step))
+    return run.validate()
 
 
 def _loss(run: Run, batch: Batch) -> Tensor:
@@ -176,103 +293,27 @@ def _set_rates(run: Run, optimizer: torch.optim.Optimizer, step: int) -> None:
         group["lr"] = planned.learning_rate * factor
 
 
-def _report(run: Run, step: int, loss: float, clock: "_Clock") -> None:
+def _report(run: Run, step: int, loss: float, clock: Clock) -> None:
     run.report(
         StepReport(
             step=step,
             loss=loss,
             sparsity=run.sparsity(step),
             learning_rate=run.groups[0].learning_rate * run.rate_factor(step),
-            step_seconds=statistics.median(clock.steps),
+            step_seconds=clock.median(),
         )
     )
 
 
-@dataclass(slots=True)
-class _Clock:
-    """Seconds a step, from one report to the next: between them a GPU runs behind its host."""
-
-    started: float = field(default_factory=time.monotonic)
-    last: float = field(default_factory=time.monotonic)
-    last_step: int = 0
-    # The latest alone: a run of a million steps takes its median every few of them.
-    steps: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
-
-    def tick(self, step: int) -> None:
-        now = time.monotonic()
-        self.steps.append((now - self.last) / (step - self.last_step))
-        self.last, self.last_step = now, step
-
-
-class _Health:
-    """Notes the first step that was not finite, on the device: to ask each step would wait."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._first = torch.zeros(3, device=device)  # step, loss, gradient norm
-        self._loss = torch.zeros((), device=device)
-
-    def watch(self, step: int, loss: Tensor, norm: Tensor) -> None:
-        self._loss = loss
-        now = torch.stack([torch.full_like(loss, step), loss, norm.to(loss.dtype)])
-        is_first = ~now.isfinite().all() & (self._first[0] == 0)
-        self._first = torch.where(is_first, now, self._first)
-
-    def checked_loss(self) -> float:
-        """The latest loss; raises NonFiniteLossError if any so far was not finite."""
-        step, loss, norm = self._first.tolist()
-        if step:
-            raise NonFiniteLossError(
-                f"Training diverged at step {step:.0f}: loss {loss}, gradient norm {norm}.",
-                field="hyperparameters.learning_rate",
-                remedy="Lower the learning rates, or raise learning_rate_warmup.",
-            )
-        return self._loss.item()
-
-
-class _Best:
-    """Scores the model while it trains at the target sparsity, and keeps the best of it."""
-
-    def __init__(self, run: Run, parameters: Sequence[nn.Parameter]) -> None:
-        self._run = run
-        self._parameters = parameters
-        self._kept: list[Tensor] | None = None
-        self._score = -math.inf
-        self._misses = 0
-        self._steps = self._validation_steps()
-
-    def _validation_steps(self) -> frozenset[int]:
-        """Evenly spaced over the steps at the target sparsity, the last one included."""
-        run, wanted = self._run, self._run.hyper.validations
-        held = run.hyper.final_hold if run.target_sparsity else 1.0
-        span = max(1, int(held * run.total_steps))
-        return frozenset(run.total_steps - span * index // wanted for index in range(wanted))
-
-    def is_due(self, step: int) -> bool:
-        return step in self._steps
-
-    def try_again(self, step: int, health: _Health) -> bool:
-        """Score the model; false where too many validations in a row were no better."""
-        health.checked_loss()
-        self._run.sparse.set_sparsity(self._run.sparsity(step))
-        score = self._run.validate()
-        if score > self._score:
-            self._score, self._misses = score, 0
-            if self._run.hyper.keep_best:
-                self._kept = [parameter.detach().clone() for parameter in self._parameters]
-        else:
-            self._misses += 1
-        return not self._run.hyper.patience or self._misses < self._run.hyper.patience
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        for parameter, kept in zip(self._parameters, self._kept or (), strict=False):
-            parameter.copy_(kept)
-
-
-def _cost(run: Run, steps: int, clock: _Clock) -> Cost:
+def _cost(run: Run, steps: int, clock: Clock) -> Cost:
     return Cost(
         steps=steps,
-        seconds=time.monotonic() - clock.started,
-        step_seconds=statistics.median(clock.steps),
-        peak_memory_bytes=peak_memory(run.model.device),
+        seconds=clock.seconds(),
+        step_seconds=clock.median(),
+        peak_memory_bytes=_peak_memory(run),
     )
+
+
+def _peak_memory(run: Run) -> int:
+    before = run.begin.numbers.peak_memory_bytes if run.begin else 0
+    return max(before, peak_memory(run.model.device))

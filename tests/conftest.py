@@ -71,6 +71,7 @@ def settings(migrated_engine: Engine, valkey_url: str, tmp_path: Path, file_root
         lease_seconds=5,
         renew_seconds=0.2,
         grace_seconds=5,
+        backoff_seconds=1e-6,
     )
 
 

@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +23,27 @@ from pst_core.errors import PstError
 from pst_core.events import Event, FailureEvent, PhaseEvent
 from pst_core.prepare import Sources
 from pst_core.references import DataSource
+from pst_core.snapshots import Snapshots
 from pst_core.spec import CompressionSpec
 from pst_core.stages import Job
 from pst_core.trainer import StopRequestedError
 from pst_core.verify import verify_export
+from worker.lifeline import ENDED, die_with_supervisor
 
 logger = logging.getLogger(__name__)
-
-EX_TEMPFAIL = 75  # stopped on request: sysexits.h
 
 
 def main(task_file: str) -> int:
     logging.basicConfig(level=logging.INFO)
     transformers.utils.logging.disable_progress_bar()
-    threading.Thread(target=_die_with_supervisor, daemon=True).start()
+    # The kernel kills us with our parent; this is for where that setting got lost, and for a parent
+    # that is stopped.
+    threading.Thread(target=die_with_supervisor, daemon=True).start()
     task = json.loads(Path(task_file).read_bytes())
     stop = threading.Event()
     if task["task"] == "compress":
-        # Training stops between two steps; verifying has nothing to save and simply ends.
-        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        # What is not training has nothing to save that the last snapshot lacks.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(ENDED))
     pipe = os.fdopen(task["events"], "w", encoding="utf-8")
 
     def emit(event: Event) -> None:
@@ -47,11 +51,17 @@ def main(task_file: str) -> int:
         pipe.flush()
 
     try:
-        _run(
-            task, Job(spec=_spec(task), sources=_sources(task), emit=emit, should_stop=stop.is_set)
+        job = Job(
+            spec=_spec(task),
+            sources=_sources(task),
+            emit=emit,
+            should_stop=stop.is_set,
+            while_training=lambda: _stopping_between_steps(stop),
+            snapshots=_snapshots(task),
         )
+        _run(task, job)
     except StopRequestedError:
-        return EX_TEMPFAIL
+        return ENDED
     except Exception as error:
         logger.exception("the task failed")
         emit(describe(error))
@@ -71,6 +81,25 @@ def _run(task: dict[str, Any], job: Job) -> None:
     else:
         job.emit(PhaseEvent(phase="verifying"))
         verify_export(out, job.spec, job.sources)
+
+
+@contextmanager
+def _stopping_between_steps(stop: threading.Event) -> Iterator[None]:
+    """Have SIGTERM end a training between two of its steps."""
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if stop.is_set():
+        # It came with the last step.
+        raise StopRequestedError
+
+
+def _snapshots(task: dict[str, Any]) -> Snapshots | None:
+    if (asked := task.get("snapshots")) is None:
+        return None
+    return Snapshots(folder=Path(asked["folder"]), every_seconds=asked["every_seconds"])
 
 
 def _spec(task: dict[str, Any]) -> CompressionSpec:
@@ -113,13 +142,6 @@ def describe(error: Exception) -> FailureEvent:
         message=f"The trainer failed with {type(error).__name__}.",
         remedy="See the worker's log.",
     )
-
-
-def _die_with_supervisor() -> None:
-    # The kernel kills us with our parent; this is for where that setting got lost.
-    # Not through sys.stdin: its lock, held here for ever, would abort the interpreter's own end.
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(EX_TEMPFAIL)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,14 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import sync_engine
 from app.jobs import moves
 from app.settings import Settings
+from worker.devices import device_kind
+from worker.scratch import remove_left
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +67,18 @@ class Launcher:
     def _poll(self) -> None:
         while not self._stopping.wait(self._settings.poll_seconds):
             try:
+                with self._engine().connect() as connection:
+                    remove_left(self._settings, connection)
                 self.run_next()
             except (SQLAlchemyError, OSError) as error:
                 logger.warning("cannot look for jobs: %s", error)
 
     def _job_waits(self) -> bool:
         # A cheap look: most wake-ups find their job taken, and a process costs half a second.
-        engine = sync_engine(self._settings.database_url or "")
-        with engine.connect() as connection:
-            return bool(connection.execute(moves.any_claimable()).scalar())
+        with self._engine().connect() as connection:
+            return bool(
+                connection.execute(moves.any_claimable(*map(device_kind, self._devices))).scalar()
+            )
+
+    def _engine(self) -> Engine:
+        return sync_engine(self._settings.database_url or "")

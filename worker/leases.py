@@ -1,11 +1,14 @@
 """The lease on a running job: renewed on a thread and connection of its own, distrusted in time.
 
-What is done when it is lost, or when a cancel comes back with a renewal, is the supervisor's.
+What is done about a cancel or a pause that comes back with a renewal is the attempt's.
 """
 
 import logging
+import os
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 JOIN_SECONDS = 10
 TRUSTED_SHARE = 0.8  # of the lease's length; the rest is for killing a trainer
+LEAVE_SHARE = 0.1  # of the lease's length: how long that may take before the process ends itself
+TICK = 0.2  # seconds
 
 
 class Lease:
@@ -39,16 +44,37 @@ class Lease:
         self._left = threading.Event()
         self._refused = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_left, name="lease", daemon=True)
-        self.cancel_requested = threading.Event()
+        self._watch = threading.Thread(target=self._exit_once_lost, name="watch", daemon=True)
+        self._hear: Callable[[float], None] = _unheard
+        self.cancel_requested = False
+        self.pause_requested = False
 
     @property
     def lost(self) -> bool:
         """True once somebody else may have the job, by the database's word or by our own clock."""
-        age = time.monotonic() - self._renewed_at
-        return self._refused.is_set() or age > self._settings.lease_seconds * TRUSTED_SHARE
+        return self._refused.is_set() or time.monotonic() > self._trusted_until
+
+    @property
+    def _trusted_until(self) -> float:
+        return self._renewed_at + self._settings.lease_seconds * TRUSTED_SHARE
+
+    @contextmanager
+    def telling(self, hear: Callable[[float], None]) -> Iterator[None]:
+        """Have somebody told until when it is trusted: now, and with each renewal.
+
+        Args:
+            hear: Takes a ``time.monotonic()``; called on the lease's thread too.
+        """
+        self._hear = hear
+        hear(self._trusted_until)
+        try:
+            yield
+        finally:
+            self._hear = _unheard
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._watch.start()
         return self
 
     def __exit__(
@@ -78,5 +104,18 @@ class Lease:
                 self._refused.set()
                 return
             self._renewed_at = asked_at
-            if row.cancel_requested:
-                self.cancel_requested.set()
+            self._hear(self._trusted_until)
+            self.cancel_requested = row.cancel_requested
+            # It may have been withdrawn.
+            self.pause_requested = row.pause_requested
+
+    def _exit_once_lost(self) -> None:
+        """Whatever the process hangs in: no trainer may outlive the lease, and it dies with us."""
+        while not self._left.wait(TICK):
+            if self.lost and not self._left.wait(self._settings.lease_seconds * LEAVE_SHARE):
+                logger.error("%s: lost, and not let go of: this process ends", self._job_id)
+                os._exit(os.EX_TEMPFAIL)
+
+
+def _unheard(_: float) -> None:
+    """Nobody is to be told."""

@@ -3,24 +3,30 @@
 What its events mean, and why it is stopped, is the supervisor's.
 """
 
+import ctypes
 import json
 import os
 import selectors
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from app import launch
 from worker.devices import Device
+from worker.joblog import JobLog
+from worker.lifeline import Lifeline
 
 MAX_LINE = 4 * 1024 * 1024  # bytes; a report of some thousand matrices is below one
-LOG_TAIL = 4096  # bytes
 TICK = 0.2  # seconds between looks at what else may have happened
+OUTPUT_SECONDS = 5.0  # for the rest of its output, once it is dead
 CHILD = ("-P", "-m", "worker.child")  # the interpreter's arguments, before the task's file
+PR_SET_CHILD_SUBREAPER = 36
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "OMP_NUM_THREADS", "LD_LIBRARY_PATH")
 
 
@@ -28,28 +34,42 @@ class ChildProcess:
     """``python -m worker.child TASK`` in a session of its own.
 
     It dies with this process by the kernel's doing, by its stdin's end if that should fail, and
-    it holds the device's lock as long as it lives. It must be started from the main thread.
+    by itself once its `lifeline` was prolonged and then is not. It holds the device's lock as long
+    as it lives. It must be started from the main thread.
     """
 
-    def __init__(self, task: Mapping[str, Any], *, scratch: Path, device: Device) -> None:
+    def __init__(
+        self, task: Mapping[str, Any], *, scratch: Path, device: Device, log: JobLog
+    ) -> None:
         self._reader, writer = os.pipe()
         os.set_blocking(self._reader, False)
+        lifeline, prolonging = os.pipe()
+        self.lifeline = Lifeline(prolonging)
         task_file = scratch / "task.json"
         task_file.write_text(json.dumps({**task, "events": writer}), encoding="utf-8")
-        # A file and no pipe: a trainer that prints much must not have to wait for us.
-        self._log = scratch / "log.txt"
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                launch.command([sys.executable, *CHILD, str(task_file)], signal="KILL"),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=scratch,
-                env=_environment(scratch, device),
-                pass_fds=(writer, device.lock),
-                start_new_session=True,
-            )
+        self._siblings = _children()
+        self._process = subprocess.Popen(
+            launch.command([sys.executable, *CHILD, str(task_file)], signal="KILL"),
+            stdin=lifeline,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=scratch,
+            env=_environment(scratch, device),
+            pass_fds=(writer, device.lock),
+            start_new_session=True,
+        )
         os.close(writer)
+        os.close(lifeline)
+        # Of this very process, whoever may get its number later.
+        self._pidfd = os.pidfd_open(self._process.pid)
+        # A thread of its own: whoever prints must never have to wait for the database or storage.
+        self._printing = threading.Thread(target=self._read_output, args=(log,), daemon=True)
+        self._printing.start()
+
+    def _read_output(self, log: JobLog) -> None:
+        output = self._process.stdout
+        while output is not None and (data := os.read(output.fileno(), 65536)):
+            log.feed(data)
 
     def lines(self) -> Iterator[bytes | None]:
         """Its event lines until it has ended; None whenever a tick or a read brings none.
@@ -57,25 +77,21 @@ class ChildProcess:
         A line over the limit, or one cut short by the child's end, is dropped.
         """
         rest = b""
-        pidfd = os.pidfd_open(self._process.pid)
-        try:
-            with selectors.DefaultSelector() as selector:
-                # The process too: a helper of its own may hold the pipe open after its death.
-                for descriptor in (self._reader, pidfd):
-                    selector.register(descriptor, selectors.EVENT_READ)
-                while True:
-                    ready = {key.fd for key, _ in selector.select(TICK)}
-                    chunk = self._read() if ready else None
-                    if chunk == b"" or (chunk is None and pidfd in ready):
-                        return
-                    *lines, rest = (rest + (chunk or b"")).split(b"\n")
-                    # What grows out of bounds is cut to where it is known to be too long.
-                    rest = rest[: MAX_LINE + 1]
-                    yield from (line for line in lines if len(line) <= MAX_LINE)
-                    if not lines:
-                        yield None
-        finally:
-            os.close(pidfd)
+        with selectors.DefaultSelector() as selector:
+            # The process too: a helper of its own may hold the pipe open after its death.
+            for descriptor in (self._reader, self._pidfd):
+                selector.register(descriptor, selectors.EVENT_READ)
+            while True:
+                ready = {key.fd for key, _ in selector.select(TICK)}
+                chunk = self._read() if ready else None
+                if chunk == b"" or (chunk is None and self._pidfd in ready):
+                    return
+                *lines, rest = (rest + (chunk or b"")).split(b"\n")
+                # What grows out of bounds is cut to where it is known to be too long.
+                rest = rest[: MAX_LINE + 1]
+                yield from (line for line in lines if len(line) <= MAX_LINE)
+                if not lines:
+                    yield None
 
     def _read(self) -> bytes | None:
         """What the pipe holds; empty at its end, None where there is nothing yet."""
@@ -84,34 +100,37 @@ class ChildProcess:
         except BlockingIOError:
             return None
 
-    def log_tail(self) -> str:
-        """The end of what it printed; nobody else keeps it."""
-        with self._log.open("rb") as file:
-            file.seek(max(0, self._log.stat().st_size - LOG_TAIL))
-            return file.read().decode("utf-8", errors="replace")
-
     def wait(self, grace: float) -> int:
         """Its exit status; killed if it does not end in time, and its group in any case."""
-        pidfd = os.pidfd_open(self._process.pid)
-        try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(pidfd, selectors.EVENT_READ)
-                selector.select(grace)
-        finally:
-            os.close(pidfd)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._pidfd, selectors.EVENT_READ)
+            selector.select(grace)
         return self.kill()
 
-    def stop(self, grace: float) -> None:
-        """Ask it to stop, and kill its group once it has or the grace time has passed."""
-        if self._process.returncode is None:
-            os.kill(self._process.pid, signal.SIGTERM)
-            self.wait(grace)
+    def ask_to_stop(self) -> None:
+        with suppress(ProcessLookupError):  # it has ended by itself
+            signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
 
     def kill(self) -> int:
-        """Kill its whole group. Not reaped yet, it keeps its id from being anybody else's."""
+        """Kill it with all that it has started."""
+        # Not reaped yet, it keeps its number from being any other group's.
         if self._process.returncode is None:
             os.killpg(self._process.pid, signal.SIGKILL)
-        return self._process.wait()
+        status = self._process.wait()
+        self._kill_adopted()
+        # Its output ends with the last of them.
+        self._printing.join(OUTPUT_SECONDS)
+        return status
+
+    def _kill_adopted(self) -> None:
+        """Kill what it left in sessions of their own: ours by now, and so in turn their children.
+
+        See `adopt_orphans`.
+        """
+        while left := _children() - self._siblings:
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
     def __enter__(self) -> Self:
         return self
@@ -123,9 +142,26 @@ class ChildProcess:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        os.close(self._reader)
+        self.lifeline.close()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        for descriptor in (self._reader, self._pidfd):
+            os.close(descriptor)
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of all that its children leave behind, whatever their session.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "cannot adopt orphans")
+
+
+def _children() -> set[int]:
+    tasks = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for task in tasks for pid in task.read_text(encoding="ascii").split()}
 
 
 def _environment(scratch: Path, device: Device) -> dict[str, str]:

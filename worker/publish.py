@@ -15,6 +15,10 @@ from app.storage import StoredObject
 from pst_core.fields import is_storable
 
 
+class OutputError(Exception):
+    """The trainer's output is not what it should be."""
+
+
 class HashingReader:
     """Hashes what is read through it."""
 
@@ -32,7 +36,7 @@ class HashingReader:
 
 def write_archive(
     folder: Path, root: str, target: StoredObject, *, on_read: Callable[[], None]
-) -> list[dict[str, str | int]]:
+) -> dict[str, list[dict[str, str | int]]]:
     """Write a folder's files as a tar that depends on their names and bytes alone.
 
     Args:
@@ -42,13 +46,14 @@ def write_archive(
         on_read: Called now and then; may raise to give up.
 
     Returns:
-        Name, size and SHA-256 of each file, in the archive's order.
+        ``files``: name, size and SHA-256 of each, in the archive's order.
 
     Raises:
-        OSError: A link, a device or a file that somebody else also has a name for.
+        OutputError: There is no such folder, or in it a link, a device, or a file that somebody
+            else also has a name for.
     """
     files: list[dict[str, str | int]] = []
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    directory = _open(folder, os.O_DIRECTORY)
     try:
         with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
             for name in _names(directory):
@@ -62,7 +67,7 @@ def write_archive(
                 )
     finally:
         os.close(directory)
-    return files
+    return {"files": files}
 
 
 def _names(directory: int) -> list[str]:
@@ -73,11 +78,18 @@ def _names(directory: int) -> list[str]:
 
 def _open_regular(name: str, directory: int) -> IO[bytes]:
     if not is_storable(name):
-        raise OSError("a file name is no text")
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+        raise OutputError("a file name is no text")
+    descriptor = _open(name, os.O_NONBLOCK, dir_fd=directory)
     file = os.fdopen(descriptor, "rb")
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         file.close()
-        raise OSError(f"{name} is not a regular file of its own")
+        raise OutputError(f"{name} is not a regular file of its own")
     return file
+
+
+def _open(path: str | Path, flags: int, *, dir_fd: int | None = None) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | flags, dir_fd=dir_fd)
+    except OSError as error:
+        raise OutputError(f"{os.fspath(path)!r} cannot be opened: {error.strerror}") from error

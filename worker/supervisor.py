@@ -17,9 +17,12 @@ from sqlalchemy.orm import sessionmaker
 from app.db import sync_engine
 from app.jobs import moves
 from app.settings import Settings
+from pst_core.points import reached
 from worker.attempt import Attempt
 from worker.devices import take_free
+from worker.held import HeldJob
 from worker.leases import Lease
+from worker.process import adopt_orphans
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ def main(devices: list[str]) -> None:
     # Ctrl-C reaches the whole terminal; the worker that started us says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch_lifeline, args=(stopping,), daemon=True).start()
+    adopt_orphans()
     supervise(Settings(), devices, stopping)
 
 
@@ -48,18 +52,23 @@ def supervise(settings: Settings, devices: list[str], stopping: threading.Event)
         worker = f"{socket.gethostname()}:{os.getpid()}:{device.name}"
         # Before the statement: the lease must not last longer for us than for the database.
         claimed_at = time.monotonic()
-        claim = moves.claim(worker=worker, lease_seconds=settings.lease_seconds)
+        claim = moves.claim(
+            worker=worker,
+            lease_seconds=settings.lease_seconds,
+            device=device.kind,
+            memory_bytes=device.memory_bytes(),
+        )
+        reached("claim:sent")
         with sessions.begin() as session:
             job = session.scalars(claim).one_or_none()
         if job is None:
             return False
+        reached("claim:committed")
         with Lease(settings, job.id, job.attempt, claimed_at=claimed_at) as lease:
             Attempt(
                 settings=settings,
-                sessions=sessions,
-                job=job,
+                held=HeldJob(sessions, job, lease),
                 device=device,
-                lease=lease,
                 stopping=stopping,
                 started=claimed_at,
             ).run()

@@ -1,26 +1,38 @@
-"""Repairs what lost processes and messages leave: expired leases, jobs nobody was woken for.
+"""Repairs what lost processes and messages leave: leases, waiting jobs, objects nobody needs.
 
 Safe in several processes at once; runs from a timer of its own, so that it needs no broker.
 """
 
 import logging
 import threading
+import time
+from itertools import islice
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import sessionmaker
 
 from app import queue
+from app.artifacts import queries as artifacts
 from app.db import sync_engine
-from app.jobs import moves
-from app.jobs.states import CANCEL_RUNNING, FAIL, REQUEUE
+from app.idempotency import queries as idempotency
+from app.jobs import moves, queries
+from app.jobs.moves import Backoff
+from app.jobs.states import CANCEL_RUNNING, FAIL, PAUSE_RUNNING, REQUEUE
 from app.settings import Settings
+from app.storage import LocalStorage
+from pst_core.points import reached
+from worker.endings import WORKER_LOST
 
 logger = logging.getLogger(__name__)
 
-WORKER_LOST = {
-    "code": "worker_lost",
-    "message": "The job lost too many workers.",
-    "remedy": "See the workers' logs; post the job again once they are well.",
+STRAYS_SECONDS = 3600.0  # from one look at the whole storage to the next
+# Longer than anybody writes at one object, whose row comes before its bytes anyway.
+STRAY_AGE_SECONDS = 24 * 3600.0
+QUEUE_TIMEOUT = {
+    "code": "queue_timeout",
+    "message": "No worker took the job within limits.queue_seconds.",
+    "field": "limits.queue_seconds",
+    "remedy": "Raise the limit, add workers, or retry the job when they are less busy.",
     "retryable": True,
 }
 
@@ -30,24 +42,84 @@ class Sweeper:
         self._settings = settings
         self._sessions = sessionmaker(sync_engine(settings.database_url or ""))
         self._sender = queue.sender(settings.broker_url or "")
+        self._storage = LocalStorage(settings.storage_dir)
+        self._strays_due = 0.0
 
     def start_timer(self) -> None:
         threading.Thread(target=self._run, name="sweep", daemon=True).start()
 
     def sweep(self) -> None:
-        max_lost = self._settings.max_lost_attempts
-        # Cancelled ones first: they are neither failures nor to be tried again.
+        """Everything once, each kind in transactions of its own."""
+        self._expire_leases()
+        with self._sessions.begin() as session:
+            for job in session.scalars(moves.time_out_queued(QUEUE_TIMEOUT)):
+                logger.warning("%s: waited too long in the queue", job.id)
+        self._retire_objects()
+        self._remove_objects()
+        self._remove_strays()
+        with self._sessions.begin() as session:
+            gone = list(session.scalars(artifacts.emptied_jobs()))
+            for statement in (*queries.forget(gone), idempotency.expire()):
+                session.execute(statement)
+        self._wake()
+
+    def _expire_leases(self) -> None:
+        settings = self._settings
         for move, values in (
             (CANCEL_RUNNING, {}),
+            (PAUSE_RUNNING, {}),
             (FAIL, {"error": WORKER_LOST}),
             (REQUEUE, {}),
         ):
             with self._sessions.begin() as session:
-                expired = moves.expire(move, max_lost=max_lost, values=values)
+                expired = moves.expire(
+                    move,
+                    max_lost=settings.max_lost_attempts,
+                    backoff=Backoff(settings.backoff_seconds),
+                    values=values,
+                )
                 for job in session.scalars(expired):
                     logger.warning("%s: attempt %d expired: %s", job.id, job.attempt, move.event)
+
+    def _retire_objects(self) -> None:
+        kept = self._settings.keep_snapshots_seconds
+        with self._sessions.begin() as session:
+            for which in (
+                artifacts.orphaned(),
+                artifacts.no_longer_needed(snapshot_seconds=kept),
+            ):
+                session.execute(artifacts.retire(which))
+
+    def _remove_objects(self) -> None:
+        """Bytes first: a row that outlives them is swept again, bytes without a row never."""
         with self._sessions() as session:
-            waiting = session.scalar(moves.any_claimable())
+            found = list(session.scalars(artifacts.to_remove()))
+        for artifact in found:
+            try:
+                self._storage.remove(artifact.storage_key)
+            except OSError as error:
+                logger.warning("%s: cannot be removed yet: %s", artifact.storage_key, error)
+                continue
+            reached("object:removed")
+            with self._sessions.begin() as session:
+                session.execute(artifacts.forget(artifact.id))
+
+    def _remove_strays(self) -> None:
+        """Remove what no row names: a stale attempt may write after its rows are gone."""
+        if time.monotonic() < self._strays_due:
+            return
+        self._strays_due = time.monotonic() + STRAYS_SECONDS
+        keys = self._storage.keys_older_than(STRAY_AGE_SECONDS)
+        while some := set(islice(keys, artifacts.BATCH)):
+            with self._sessions() as session:
+                strays = some - set(session.scalars(artifacts.known_keys(some)))
+            for key in strays:
+                logger.warning("%s: no job knows of it: removed", key)
+                self._storage.remove(key)
+
+    def _wake(self) -> None:
+        with self._sessions() as session:
+            waiting = session.scalar(moves.any_claimable("cpu", "gpu"))
         if waiting:
             queue.wake(self._sender)
 
@@ -57,5 +129,5 @@ class Sweeper:
         while not tick.wait(self._settings.sweep_seconds):
             try:
                 self.sweep()
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, OSError) as error:
                 logger.warning("cannot sweep: %s", error)

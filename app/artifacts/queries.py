@@ -1,6 +1,6 @@
 """Statements on artifacts, run by the API and the worker alike."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -119,6 +119,24 @@ def to_remove() -> Select[Artifact]:
 def forget(artifact_id: str) -> Executable:
     """Remove the row of an object whose bytes are gone."""
     return delete(Artifact).where(Artifact.id == artifact_id, Artifact.state == State.DELETING)
+
+
+def known_keys(keys: Collection[str]) -> Select[str]:
+    return select(Artifact.storage_key).where(Artifact.storage_key.in_(keys))
+
+
+def emptied_jobs() -> Select[str]:
+    """Deleted jobs that have ended and store nothing any more; locked, to be forgotten."""
+    return (
+        select(Job.id)
+        .where(
+            Job.deleted_at.is_not(None),
+            Job.status.in_(sorted(TERMINAL)),
+            ~exists(select(Artifact.id).where(Artifact.job_id == Job.id)),
+        )
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
 
 
 def _being_written() -> ColumnElement[bool]:

@@ -1,27 +1,23 @@
-"""HTTP of checkpoints: the list and the archive itself. The rules are in service.py."""
+"""HTTP of checkpoints: the list, the archives and single files. The rules are in service.py."""
 
-import base64
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import PlainTextResponse, StreamingResponse
 
-from app.artifacts import service
+from app.artifacts import parts, service
+from app.artifacts.download import Download
 from app.artifacts.schemas import ArtifactList
 from app.artifacts.tables import Artifact
 from app.db import SessionDep
 from app.jobs.router import OwnedJob
-from app.problems import Problem, ProblemBody
+from app.problems import ProblemBody
 from app.storage import LocalStorage
 from pst_core.spec import Format
 
 router = APIRouter(
     prefix="/jobs/{job_id}", tags=["artifacts"], responses={"4XX": {"model": ProblemBody}}
 )
-
-
-class ArchiveResponse(FileResponse):
-    chunk_size = 1024 * 1024  # starlette's 64 KiB cost three times the CPU
 
 
 @router.get("/artifacts", response_model=ArtifactList)
@@ -43,27 +39,32 @@ async def get_logs(request: Request, session: SessionDep, job: OwnedJob) -> Stre
 
 
 @router.head("/checkpoint", include_in_schema=False)
-@router.get("/checkpoint", response_class=ArchiveResponse)
+@router.get("/checkpoint", status_code=200, response_class=Download)
 async def get_checkpoint(
     request: Request,
     session: SessionDep,
     job: OwnedJob,
     format_name: Annotated[Format | None, Query(alias="format")] = None,
-) -> ArchiveResponse:
+) -> Download:
     """A finished job's checkpoint: one tar that holds a Hugging Face folder."""
     artifact = await service.checkpoint(session, job, format_name)
-    storage: LocalStorage = request.app.state.storage
-    path = storage.path(artifact.storage_key)
-    if not path.is_file():
-        raise Problem(410, "checkpoint_gone", "The checkpoint is no longer in the storage.")
-    digest = base64.b64encode(bytes.fromhex(artifact.sha256 or "")).decode()
-    return ArchiveResponse(
-        path,
-        media_type="application/x-tar",
-        filename=artifact.name,
-        headers={
-            "ETag": f'"{artifact.sha256}"',
-            "Repr-Digest": f"sha-256=:{digest}:",
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
+    return _download(request, parts.whole(artifact), media_type="application/x-tar")
+
+
+@router.head("/artifacts/{format}/{name}", include_in_schema=False)
+@router.get("/artifacts/{format}/{name}", status_code=200, response_class=Download)
+async def get_file(
+    request: Request,
+    session: SessionDep,
+    job: OwnedJob,
+    format_name: Annotated[Format, Path(alias="format")],
+    name: str,
+) -> Download:
+    """One file of a finished job's checkpoint, by its name in the list."""
+    artifact = await service.checkpoint(session, job, format_name)
+    return _download(request, service.file(artifact, name))
+
+
+def _download(request: Request, part: parts.Part, *, media_type: str | None = None) -> Download:
+    state = request.app.state
+    return Download(part, state.storage, state.contents, media_type=media_type)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.artifacts import queries
+from app.artifacts import parts, queries
 from app.artifacts.tables import Artifact
 from app.jobs.states import Status
 from app.jobs.tables import Job
@@ -52,3 +52,21 @@ async def checkpoint(session: AsyncSession, job: Job, format_name: str | None) -
             remedy=f"It published: {', '.join(artifacts)}.",
         )
     return artifacts[wanted]
+
+
+def file(artifact: Artifact, name: str) -> parts.Part:
+    """One file of an archive.
+
+    Raises:
+        Problem: 404 where it has no file of that name.
+    """
+    for part in parts.files(artifact):
+        if part.name == name:
+            return part
+    raise Problem(
+        404,
+        "no_such_file",
+        f"The {artifact.format} checkpoint has no such file.",
+        field="name",
+        remedy="GET /jobs/{id}/artifacts lists its files.",
+    )

@@ -46,6 +46,8 @@ from app.jobs.states import (
 )
 from app.jobs.tables import Job, JobEvent
 
+Device = Literal["cpu", "gpu"]
+
 # What becomes of a job whose attempt ends without an end: its owner's wishes say which.
 GIVE_BACK = (REQUEUE, PAUSE_RUNNING, CANCEL_RUNNING)
 BATCH = 100  # of a sweep: few enough that their locks are short; the next one takes the rest
@@ -58,7 +60,7 @@ class Backoff:
     first_seconds: float
     most_seconds: float = 600.0
 
-    def until(self, attempts: ColumnElement[int]) -> ColumnElement[Any]:
+    def until(self, attempts: ColumnElement[int] | int) -> ColumnElement[Any]:
         doublings = func.least(attempts - 1, 30)
         seconds = func.least(self.first_seconds * func.power(2, doublings), self.most_seconds)
         return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
@@ -93,7 +95,7 @@ def claim(
     *,
     worker: str,
     lease_seconds: float,
-    device: Literal["cpu", "gpu"],
+    device: Device,
     memory_bytes: int | None = None,
 ) -> ChangedJobs:
     """Take the next job: by priority, then the project with the fewest running, then age.
@@ -114,8 +116,8 @@ def claim(
     if memory_bytes is not None:
         fits |= Job.memory_bytes <= memory_bytes
     candidate = (
-        claimable(select(Job.id))
-        .where(Job.device.in_(("any", device)), fits)
+        select(Job.id)
+        .where(claimable(device), fits)
         .order_by(Job.priority.desc(), busy, Job.id)
         .limit(1)
         .with_for_update(of=Job, skip_locked=True)
@@ -136,12 +138,14 @@ def claim(
     )
 
 
-def claimable(query: Select[Any]) -> Select[Any]:
-    return query.where(Job.status == Status.QUEUED, Job.not_before <= func.clock_timestamp())
+def claimable(*devices: Device) -> ColumnElement[bool]:
+    """Of the jobs that wait and may start: those for one of these kinds of devices."""
+    due = (Job.status == Status.QUEUED) & (Job.not_before <= func.clock_timestamp())
+    return due & Job.device.in_(("any", *devices))
 
 
-def any_claimable() -> Select[bool]:
-    return select(exists(claimable(select(Job.id))))
+def any_claimable(*devices: Device) -> Select[bool]:
+    return select(exists(select(Job.id).where(claimable(*devices))))
 
 
 def renew(job_id: str, attempt: int, *, lease_seconds: float) -> Executable:

@@ -6,7 +6,7 @@ Built here and run by others: the API runs them with an async session, the worke
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Executable, Select, Update, select, update
+from sqlalchemy import Executable, Select, Update, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.jobs.moves import held_by, owned
@@ -58,4 +58,13 @@ def metrics(job_id: str, *, after: int, limit: int) -> Select[JobMetric]:
         .where(JobMetric.job_id == job_id, JobMetric.step > after)
         .order_by(JobMetric.step)
         .limit(limit)
+    )
+
+
+def forget(job_ids: Sequence[str]) -> Sequence[Executable]:
+    """Remove all rows of jobs that store nothing."""
+    return (
+        delete(JobMetric).where(JobMetric.job_id.in_(job_ids)),
+        delete(JobEvent).where(JobEvent.job_id.in_(job_ids)),
+        delete(Job).where(Job.id.in_(job_ids)),
     )

@@ -1,11 +1,12 @@
 """HTTP of jobs: signatures, dependencies, one call each. The rules are in service.py."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Request, Response
 
 from app import queue
 from app.db import SessionDep
+from app.idempotency import service as idempotency
 from app.jobs import service
 from app.jobs.schemas import JobCreate, JobDetail, JobEventOut, JobMetricOut, JobSummary
 from app.jobs.states import TERMINAL, Status
@@ -36,14 +37,20 @@ async def create_job(
     session: SessionDep,
     project_id: ProjectId,
     spec: JobCreate,
-) -> Job:
+    idempotency_key: idempotency.Key = None,
+) -> dict[str, Any]:
     """Accept a job; it is durable once this has answered."""
-    job = await service.submit(session, request.app.state.settings, project_id, spec)
-    response.headers["Location"] = f"/jobs/{job.id}"
+
+    async def submit() -> dict[str, Any]:
+        job = await service.submit(session, request.app.state.settings, project_id, spec)
+        # Runs after the commit and after the answer: a slow or dead broker holds up nobody.
+        background.add_task(queue.wake, request.app.state.celery)
+        return JobDetail.model_validate(job).model_dump(mode="json")
+
+    answer = await idempotency.once(session, project_id, idempotency_key, spec, submit)
+    response.headers["Location"] = f"/jobs/{answer['id']}"
     response.headers["Retry-After"] = str(POLL_SECONDS)
-    # Runs after the commit and after the answer: a slow or dead broker holds up nobody.
-    background.add_task(queue.wake, request.app.state.celery)
-    return job
+    return answer
 
 
 @router.get("", response_model=Page[JobSummary])

@@ -2,7 +2,7 @@
 
 from pst_core.page.markdown import code, number, percent, signed
 from pst_core.report import Estimate, Outcome, Scores
-from pst_core.spec import LOWER_IS_BETTER
+from pst_core.spec import IN_POINTS, LOWER_IS_BETTER
 
 _ONE_SEED = (
     "This is one run with one seed: how much the scores vary from seed to seed was not measured."
@@ -14,6 +14,7 @@ def verdict(outcome: Outcome) -> str:
     paragraphs = (
         _headline(outcome),
         _comparison(outcome),
+        gate(outcome),
         _luck(outcome.evaluation.test),
         _ONE_SEED,
     )
@@ -24,6 +25,19 @@ def interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return "not known"
     return f"{number(estimate.low)} to {number(estimate.high)}"
+
+
+def gate(outcome: Outcome) -> str:
+    """Whether the drop that was allowed was kept to; empty where none was given."""
+    found, metric = outcome.gate, outcome.spec.metric
+    if found is None:
+        return ""
+    unit = " points" if metric in IN_POINTS or metric == "bleu" else ""
+    kept = "passed" if found.passed else "missed"
+    return (
+        f"Gate **{kept}**: the drop of {code(metric)} against the baseline is "
+        f"{number(found.drop)}{unit}, and at most {number(found.limit)} was allowed."
+    )
 
 
 def _headline(outcome: Outcome) -> str:

@@ -27,7 +27,8 @@ with TestClient(create_app(Settings())) as client:
     routes = [(method, path) for path, methods in paths.items() for method in methods]
     for method, path in sorted(routes, key=lambda route: route[0] == "delete"):
         body = {"json": spec} if (method, path) == ("post", "/jobs") else {}
-        answer = client.request(method, path.replace("{job_id}", job), **body)
+        path = path.format(job_id=job, format="packed", name="config.json")
+        answer = client.request(method, path, **body)
         assert answer.status_code in (200, 202, 204, 409), (path, answer.text)
         served += 1
     client.get("/docs").raise_for_status()

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from pst_core import terminal
 from pst_core.__main__ import cli, main
 from pst_core.formats.manifest import read_manifest
 from pst_core.report import Report
+from pst_core.snapshots import Snapshots
+from pst_core.spec import CompressionSpec
 from tests.pst_core import tiny
 from tests.pst_core.exports import sha256s
 from tests.pst_core.finished import finish
@@ -52,7 +55,16 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("good")
     tiny.sources(folder)
     write_spec(folder)
-    words = [sys.executable, "-m", "pst_core", "compress", "spec.json", "out"]
+    words = [
+        sys.executable,
+        "-m",
+        "pst_core",
+        "compress",
+        "spec.json",
+        "out",
+        "--snapshots",
+        "kept",
+    ]
     # Threads that fight over two cores make this small process many times slower.
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -123,6 +135,18 @@ def test_the_report_is_written_beside_the_formats(good: Finished) -> None:
 
 def test_it_says_what_was_verified(good: Finished) -> None:
     assert "verified: files, masks, zeros" in unwrapped(good.stderr)
+
+
+def test_a_compression_goes_on_from_the_snapshots_it_kept(
+    good: Finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [path.name for path in (good.folder / "kept").iterdir()] == ["step-00000010"]
+    monkeypatch.chdir(good.folder)
+    spec = CompressionSpec.model_validate_json(Path("spec.json").read_bytes())
+    terminal.compress(spec, Path("again"), Snapshots(folder=Path("kept"), every_seconds=1))
+    assert "going on from step-00000010, stage main" in unwrapped(capsys.readouterr().err)
+    weights = "packed/model.safetensors"
+    assert sha256s(Path("again"))[weights] == sha256s(Path("out"))[weights]
 
 
 def test_a_bad_spec_exits_with_2_and_names_every_wrong_field(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from pst_core.events import (
     PhaseEvent,
     ProgressEvent,
     ResultEvent,
+    ResumedEvent,
+    SnapshotEvent,
+    SnapshotRejectedEvent,
 )
 from pst_core.spec import CompressionSpec
 from tests.reports import report
@@ -23,14 +26,22 @@ PROGRESS: dict[str, Any] = {
     "sparsity": 0.25, "learning_rate": 1e-4, "eta_seconds": 1.5,
 }  # fmt: skip
 FAILURE: dict[str, Any] = {"type": "failure", "code": "invalid_dataset", "message": "No rows."}
-
-
+RESUMED: dict[str, Any] = {
+    "type": "resumed", "name": "step-00000123", "stage": "baseline", "step": 123,
+    "exact": False, "differs": ["threads: 1 then, 2 now"],
+}  # fmt: skip
+REJECTED: dict[str, Any] = {
+    "type": "snapshot_rejected", "name": "step-1000000000", "reason": "state.json is missing.",
+}  # fmt: skip
 SPEC = CompressionSpec.model_validate({"model": "m", "dataset": "d", "sparsity": 0.5})
 
 EVENTS: list[Event] = [
     PhaseEvent(phase="exporting"),
     ProgressEvent.model_validate(PROGRESS),
     EvaluationEvent(stage="baseline", split="test", metric="accuracy", value=1 / 3),
+    SnapshotEvent(name="step-00000123", stage="main", step=123),
+    ResumedEvent.model_validate(RESUMED),
+    SnapshotRejectedEvent.model_validate(REJECTED),
     ResultEvent(report=report(SPEC)),
     FailureEvent(
         code="non_finite_loss", message="Ünfinite", field="a.b", remedy="Less.", retryable=True
@@ -101,6 +112,31 @@ def test_a_metric_with_an_odd_name_is_refused() -> None:
 
 def test_an_unknown_phase_is_refused() -> None:
     assert "phase" in refused({"type": "phase", "phase": "succeeded"})
+
+
+UNSAFE = ("", "step-1", "step-00000001/..", "../step-00000001", "step-00000001\n", f"step-{10**10}")
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+@pytest.mark.parametrize("document", [RESUMED, REJECTED])
+def test_a_snapshot_has_a_name_that_is_safe_as_a_folders(
+    name: str, document: dict[str, Any]
+) -> None:
+    assert ".name" in refused(document | {"name": name})
+
+
+def test_why_a_snapshot_is_rejected_is_bounded() -> None:
+    EVENT.validate_json(json.dumps(REJECTED | {"reason": "x" * 500}))
+    assert "rejected.reason" in refused(REJECTED | {"reason": "x" * 501})
+
+
+def test_what_differs_is_bounded() -> None:
+    EVENT.validate_json(json.dumps(RESUMED | {"differs": ["x" * 200] * 16}))
+    assert "resumed.differs" in refused(RESUMED | {"differs": ["x"] * 17})
+
+
+def test_one_difference_is_bounded_too() -> None:
+    assert "resumed.differs" in refused(RESUMED | {"differs": ["x" * 201]})
 
 
 @pytest.mark.parametrize("code", ["", "Not Snake", "x" * 41, "a\n", "drop;table"])

@@ -176,6 +176,19 @@ def test_a_dense_spec_with_sparsity_is_refused() -> None:
     assert wrong_fields(method="dense") == {"sparsity"}
 
 
+def test_a_drop_without_a_baseline_to_drop_from_is_refused() -> None:
+    assert make(baseline="train", max_drop=1).max_drop == 1
+    with pytest.raises(ValidationError, match=r"max_drop\n.*ask for baseline: train"):
+        make(max_drop=1)
+    with pytest.raises(ValidationError, match=r"max_drop\n.*leave max_drop out"):
+        make(method="dense", sparsity=None, max_drop=1)
+
+
+@pytest.mark.parametrize("limit", [-0.1, float("inf"), "much"])
+def test_a_drop_is_a_number_of_0_at_least(limit: object) -> None:
+    assert wrong_fields(baseline="train", max_drop=limit) == {"max_drop"}
+
+
 def test_a_dense_spec_with_a_baseline_is_refused() -> None:
     assert wrong_fields(method="dense", sparsity=None, baseline="train") == {"baseline"}
 

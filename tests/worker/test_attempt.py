@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.artifacts import queries as artifact_queries
 from app.artifacts.tables import Artifact
 from app.db import sync_engine
 from app.jobs import moves
@@ -31,6 +32,7 @@ from tests.reports import report
 from worker import process
 from worker.attempt import Attempt
 from worker.devices import take_free
+from worker.held import HeldJob
 from worker.leases import Lease
 
 AWAY = "postgresql+psycopg://pst@/pst?host=/nowhere"
@@ -53,6 +55,13 @@ def wait_to_be_stopped():
     tell("phase", phase="training")
     while True:
         signal.pause()
+
+def snapshot(step):
+    name = f"step-{step:08}"
+    folder = pathlib.Path(task["snapshots"]["folder"], name)
+    folder.mkdir()
+    (folder / "state.json").write_text(str(step))
+    tell("snapshot", name=name, stage="main", step=step)
 
 def export():
     (out / "packed").mkdir(parents=True)
@@ -87,11 +96,11 @@ class Bench:
 
     @property
     def job(self) -> Job:
-        return job_row(self.sessions, self.attempt.job.id)
+        return job_row(self.sessions, self.attempt.held.job.id)
 
     @property
     def types(self) -> list[str]:
-        return event_types(self.sessions, self.attempt.job.id)
+        return event_types(self.sessions, self.attempt.held.job.id)
 
     @property
     def trainer_runs(self) -> bool:
@@ -99,21 +108,33 @@ class Bench:
 
     @property
     def scratch(self) -> Path:
-        return self.attempt.settings.scratch_dir / self.attempt.job.id
+        return self.attempt.settings.scratch_dir / self.attempt.held.job.id
 
     def artifacts(self, state: str) -> list[Artifact]:
         with self.sessions() as session:
             return list(session.scalars(select(Artifact).where(Artifact.state == state)))
 
+    def last_event(self) -> JobEvent:
+        with self.sessions() as session:
+            return session.scalars(select(JobEvent).order_by(JobEvent.seq.desc()).limit(1)).one()
+
+    def log(self) -> str:
+        storage = self.attempt.settings.storage_dir
+        with self.sessions() as session:
+            parts = session.scalars(artifact_queries.logs(self.attempt.held.job.id))
+            return "".join((storage / part.storage_key).read_text() for part in parts)
+
     def objects(self) -> list[Path]:
         storage = self.attempt.settings.storage_dir
         return [path for path in storage.rglob("*") if path.is_file()]
 
-    def run_until_training(self, interrupt: Callable[[], object]) -> Job:
+    def run_until_training(
+        self, interrupt: Callable[[], object], compress: str = "wait_to_be_stopped()"
+    ) -> Job:
         """Run a trainer that trains for ever, and do something to it while it does."""
         thread = threading.Thread(target=self._once_training, args=(interrupt,))
         thread.start()
-        job = self.run("wait_to_be_stopped()")
+        job = self.run(compress)
         thread.join()
         return job
 
@@ -125,9 +146,14 @@ class Bench:
         interrupt()
 
     def ask_to_cancel(self) -> None:
-        job = self.attempt.job
+        job = self.attempt.held.job
         with self.sessions.begin() as session:
             session.scalars(moves.request_cancel(job.project_id, job.id)).one()
+
+    def ask_to_pause(self) -> None:
+        job = self.attempt.held.job
+        with self.sessions.begin() as session:
+            session.scalars(moves.request_pause(job.project_id, job.id)).one()
 
     def give_away(self) -> None:
         """As if the lease had run out and another worker had claimed the job."""
@@ -141,15 +167,23 @@ class Bench:
         clock = SimpleNamespace(
             monotonic=time.monotonic, sleep=lambda _: away.configure(bind=engine)
         )
-        for module in ("worker.attempt", "worker.recorder"):
+        for module in ("worker.held", "worker.recorder"):
             monkeypatch.setattr(f"{module}.time", clock)
-        self.attempt.sessions = away
+        self.attempt.held = replace(self.attempt.held, sessions=away)
+
+    def claim_again(self) -> None:
+        """Go on with the job, under another lease, once it is back in the queue."""
+        job = claim(self.sessions, lease_seconds=60)
+        settings = self.attempt.settings
+        lease = Lease(settings, job.id, job.attempt, claimed_at=time.monotonic())
+        held = HeldJob(self.sessions, job, lease)
+        self.attempt = replace(self.attempt, held=held, started=time.monotonic())
 
     def stop_renewing(self, *, lease_seconds: float = 60) -> None:
         settings = self.attempt.settings.model_copy(update={"lease_seconds": lease_seconds})
-        job = self.attempt.job
+        job = self.attempt.held.job
         lease = Lease(settings, job.id, job.attempt, claimed_at=time.monotonic())
-        self.attempt = replace(self.attempt, lease=lease)
+        self.attempt.held = replace(self.attempt.held, lease=lease)
 
 
 @pytest.fixture
@@ -184,10 +218,8 @@ def bench(
     with Lease(settings, job.id, job.attempt, claimed_at=claimed_at) as lease:
         attempt = Attempt(
             settings=settings,
-            sessions=sessions,
-            job=job,
+            held=HeldJob(sessions, job, lease),
             device=device,
-            lease=lease,
             stopping=threading.Event(),
             started=claimed_at,
         )
@@ -225,7 +257,7 @@ def test_both_tasks_get_the_spec_the_sources_and_one_folder(bench: Bench) -> Non
     ]
     root = bench.attempt.settings.file_roots[0]
     for task in tasks:
-        assert task["spec"] == bench.attempt.job.spec
+        assert task["spec"] == bench.attempt.held.job.spec
         assert task["sources"]["model"] == str(root / "model")
         assert task["sources"]["dataset"] == str(root / "data.csv")
     assert tasks[0]["out"] == tasks[1]["out"]
@@ -309,10 +341,121 @@ def test_a_trainer_that_ends_badly_without_a_word_has_crashed(
 ) -> None:
     job = bench.run(f"{COMPRESS}\n{end}")
 
-    assert job.error is not None
-    assert (job.status, job.error["code"]) == ("failed", "trainer_crashed")
-    assert how in job.error["message"]
-    assert bench.objects() == []
+    assert job.status == "queued"
+    error = bench.last_event().data["error"]
+    assert error["code"] == "trainer_crashed"
+    assert how in error["message"]
+    assert bench.artifacts("ready") == []
+
+
+@pytest.mark.parametrize(("before", "status"), [(0, "queued"), (1, "queued"), (2, "failed")])
+def test_a_crash_is_tried_again_until_too_many_in_a_row(
+    bench: Bench, before: int, status: str
+) -> None:
+    bench.attempt.held.job.failed_attempts = before
+    job = bench.run("os.abort()")
+
+    assert (job.status, job.failed_attempts, job.lost_attempts) == (status, before + 1, 0)
+
+
+def test_a_crash_after_the_job_got_further_is_the_first_in_a_row(bench: Bench) -> None:
+    bench.attempt.held.job.failed_attempts = 2
+    job = bench.run("snapshot(7)\nos.abort()")
+
+    assert (job.status, job.failed_attempts) == ("queued", 1)
+
+
+def test_a_failure_that_another_attempt_would_meet_again_is_not_tried_again(bench: Bench) -> None:
+    job = bench.run('tell("failure", code="out_of_memory", message="Too large.")')
+
+    assert (job.status, job.failed_attempts) == ("failed", 1)
+
+
+def test_a_job_that_may_succeed_elsewhere_waits_before_it_is_tried_again(bench: Bench) -> None:
+    bench.attempt.settings = bench.attempt.settings.model_copy(update={"backoff_seconds": 60})
+    job = bench.run('tell("failure", code="disk_full", message="No room.", retryable=True)')
+
+    assert job.status == "queued"
+    assert bench.last_event().data["reason"] == "disk_full"
+    assert 50 < (job.not_before - job.queued_at).total_seconds() < 70
+
+
+def test_a_trainer_that_somebody_else_stops_is_a_loss_of_infrastructure(bench: Bench) -> None:
+    job = bench.run("os.kill(os.getpid(), signal.SIGTERM)")
+
+    assert (job.status, job.lost_attempts, job.failed_attempts) == ("queued", 1, 0)
+    assert bench.last_event().data == {"reason": "trainer_stopped"}
+
+
+def test_a_paused_job_keeps_the_snapshot_its_trainer_made_when_it_was_stopped(
+    bench: Bench,
+) -> None:
+    trainer = """
+def stop(*_):
+    snapshot(12)
+    sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
+wait_to_be_stopped()
+"""
+    job = bench.run_until_training(bench.ask_to_pause, trainer)
+
+    assert (job.status, job.pause_requested) == ("paused", False)
+    assert bench.types[-3:] == ["pause_requested", "snapshot", "paused"]
+    [snapshot] = bench.artifacts("ready")
+    assert (snapshot.kind, snapshot.name, snapshot.step) == ("snapshot", "step-00000012", 12)
+
+
+def test_a_trainer_that_does_not_stop_in_time_is_killed_and_the_job_paused(bench: Bench) -> None:
+    bench.attempt.settings = bench.attempt.settings.model_copy(update={"grace_seconds": 0.2})
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwait_to_be_stopped()"
+    job = bench.run_until_training(bench.ask_to_pause, ignore)
+
+    assert job.status == "paused"
+    assert not bench.trainer_runs
+
+
+def test_an_attempt_starts_with_the_two_newest_snapshots_of_those_before(bench: Bench) -> None:
+    bench.run("for step in (3, 5, 8):\n    snapshot(step)\nos.abort()")
+    bench.claim_again()
+    bench.run(
+        'folder = pathlib.Path(task["snapshots"]["folder"])\n'
+        'print({path.name: (path / "state.json").read_text() for path in sorted(folder.iterdir())})'
+    )
+
+    assert bench.log() == "{'step-00000005': '5', 'step-00000008': '8'}\n"
+
+
+def test_a_snapshot_whose_bytes_have_changed_is_given_up_with_an_event(bench: Bench) -> None:
+    bench.run("snapshot(3)\nsnapshot(5)\nos.abort()")
+    newest = max(bench.artifacts("ready"), key=lambda artifact: artifact.step or 0)
+    path = bench.attempt.settings.storage_dir / newest.storage_key
+    path.write_bytes(path.read_bytes()[:-1])
+    bench.claim_again()
+    bench.run('print(sorted(os.listdir(task["snapshots"]["folder"])))')
+
+    assert bench.log() == "['step-00000003']\n"
+    assert "snapshot_rejected" in bench.types
+
+
+def test_what_both_trainers_print_is_the_jobs_log(bench: Bench) -> None:
+    bench.run(f"print('one', flush=True)\n{COMPRESS}", f"print('two')\n{VERIFY}")
+
+    assert bench.log() == "one\ntwo\n"
+
+
+def test_a_trainer_that_reports_the_same_step_for_ever_makes_no_progress(bench: Bench) -> None:
+    bench.attempt.settings = bench.attempt.settings.model_copy(update={"no_progress_seconds": 0.5})
+    job = bench.run("""
+import time
+while True:
+    tell("progress", stage="main", step=1, total_steps=9, loss=1.0, sparsity=0.0,
+         learning_rate=0.0, eta_seconds=1.0)
+    time.sleep(0.05)
+""")
+
+    assert job.status == "queued"
+    assert bench.last_event().data["reason"] == "no_progress"
+    assert not bench.trainer_runs
 
 
 def test_a_cancelled_job_ends_with_its_trainer(bench: Bench) -> None:
@@ -367,9 +510,9 @@ def test_an_attempt_that_lost_its_job_writes_nothing_more(bench: Bench) -> None:
 def test_a_job_that_is_lost_while_it_is_published_is_not_finished_by_us(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write_and_lose(*_: object, **__: object) -> list[dict[str, str | int]]:
+    def write_and_lose(*_: object, **__: object) -> dict[str, object]:
         bench.give_away()
-        return []
+        return {}
 
     monkeypatch.setattr("worker.attempt.write_archive", write_and_lose)
     job = bench.run()
@@ -389,7 +532,7 @@ def test_a_link_among_the_outputs_fails_the_job_and_publishes_nothing(
     )
 
     assert job.error is not None
-    assert (job.status, job.error["code"]) == ("failed", "internal")
+    assert (job.status, job.error["code"]) == ("failed", "protocol")
     assert bench.artifacts("ready") == []
     assert bench.objects() == []
 
@@ -406,7 +549,7 @@ def test_a_missing_output_folder_fails_the_job(bench: Bench) -> None:
     job = bench.run("say(RESULT)")
 
     assert job.error is not None
-    assert (job.status, job.error["code"]) == ("failed", "internal")
+    assert (job.status, job.error["code"]) == ("failed", "protocol")
 
 
 def test_a_reference_that_leads_nowhere_any_more_fails_the_job(
@@ -426,8 +569,8 @@ class TestWithAWallLimit:
     def spec(self) -> dict[str, Any]:
         return {**SPEC, "limits": {"wall_seconds": 10}}
 
-    def test_an_attempt_over_its_wall_limit_fails_with_timeout(self, bench: Bench) -> None:
-        bench.attempt.started -= 11
+    def test_a_job_over_its_wall_limit_in_all_fails_with_timeout(self, bench: Bench) -> None:
+        bench.attempt.held.job.ran_seconds = 11
         job = bench.run("wait_to_be_stopped()")
 
         assert job.error is not None
@@ -436,7 +579,7 @@ class TestWithAWallLimit:
 
 
 def test_a_spec_this_release_does_not_understand_fails_the_job(bench: Bench) -> None:
-    bench.attempt.job.spec = {**bench.attempt.job.spec, "of_an_older_release": True}
+    bench.attempt.held.job.spec = {**bench.attempt.held.job.spec, "of_an_older_release": True}
 
     assert bench.run().status == "failed"
 
@@ -449,14 +592,6 @@ def test_the_scratch_folder_is_gone_however_it_went(bench: Bench, body: str) -> 
 
     assert bench.attempt.settings.scratch_dir.is_dir()
     assert not bench.scratch.exists()
-
-
-def test_what_a_killed_attempt_left_in_its_scratch_folder_is_not_used(bench: Bench) -> None:
-    left = bench.scratch / "a0" / "out" / "packed"
-    left.mkdir(parents=True)
-
-    assert bench.run().status == "succeeded"
-    assert not left.exists()
 
 
 def test_an_attempt_that_lost_its_job_leaves_its_successors_scratch_folder_alone(
@@ -484,7 +619,7 @@ def test_an_ending_waits_for_a_database_that_is_away(
 
 
 def test_an_ending_is_given_up_with_the_lease(bench: Bench) -> None:
-    bench.attempt.sessions = sessionmaker(sync_engine(AWAY))
+    bench.attempt.held = replace(bench.attempt.held, sessions=sessionmaker(sync_engine(AWAY)))
     bench.stop_renewing(lease_seconds=1)
     job = bench.run('tell("failure", code="internal", message="No.")')
 

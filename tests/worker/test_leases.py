@@ -1,7 +1,11 @@
 """A lease is renewed while it is held, brings cancels back, and is distrusted in time."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
@@ -19,6 +23,10 @@ def await_true(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.02)
+
+
+def is_asked(lease: Lease, *, asked: bool) -> bool:
+    return lease.pause_requested == asked
 
 
 def hold(settings: Settings, job: Job) -> Lease:
@@ -43,11 +51,11 @@ def test_a_renewal_brings_a_cancel_back(
     submit(sessions, key.project_id)
     job = claim(sessions)
     with hold(settings, job) as lease:
-        assert not lease.cancel_requested.is_set()
+        assert not lease.cancel_requested
         with sessions.begin() as session:
             session.scalars(moves.request_cancel(key.project_id, job.id)).one()
 
-        assert lease.cancel_requested.wait(30)
+        await_true(lambda: lease.cancel_requested)
 
 
 def test_a_job_given_to_another_attempt_is_lost(
@@ -75,3 +83,46 @@ def test_a_lease_that_cannot_be_renewed_is_distrusted_before_it_ends(
         await_true(lambda: lease.lost)
 
     assert job_row(sessions, job.id).status == "running"
+
+
+def test_whoever_listens_is_told_until_when_a_lease_is_trusted(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    submit(sessions, key.project_id)
+    told: list[float] = []
+    with hold(settings, claim(sessions)) as lease:
+        with lease.telling(told.append):
+            await_true(lambda: len(told) == 3)
+        assert not lease.lost
+
+    assert told == sorted(set(told))
+    assert told[0] < time.monotonic() + settings.lease_seconds
+
+
+def test_a_pause_that_is_withdrawn_is_withdrawn_for_the_worker_too(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    submit(sessions, key.project_id)
+    job = claim(sessions)
+    with hold(settings, job) as lease:
+        for ask, asked in ((moves.request_pause, True), (moves.withdraw_pause, False)):
+            with sessions.begin() as session:
+                session.scalars(ask(key.project_id, job.id)).one()
+            await_true(partial(is_asked, lease, asked=asked))
+
+
+def test_a_process_that_does_not_let_go_of_a_lost_lease_ends() -> None:
+    process = subprocess.run([sys.executable, "-P", "-c", HANGING], check=False, timeout=60)
+
+    assert process.returncode == os.EX_TEMPFAIL
+
+
+HANGING = """
+import time
+from app.settings import Settings
+from worker.leases import Lease
+
+settings = Settings(database_url="postgresql://pst@/pst?host=/nowhere", lease_seconds=0.5)
+with Lease(settings, "job_1", 1, claimed_at=time.monotonic()):
+    time.sleep(3600)
+"""

@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -18,10 +19,15 @@ import pytest
 
 from worker import process
 from worker.devices import Device, take_free
-from worker.process import ChildProcess
+from worker.joblog import MAX_LINE, JobLog
+from worker.process import ChildProcess, adopt_orphans
 
-PRELUDE = """
-import json, os, signal, subprocess, sys, time
+PRELUDE = f"ROOT = {str(Path(process.__file__).parents[1])!r}"
+PRELUDE += """
+import json, os, signal, subprocess, sys, threading, time
+sys.path.insert(0, ROOT)
+from worker.lifeline import die_with_supervisor
+
 with open(sys.argv[1]) as file:
     events = json.load(file)["events"]
 
@@ -56,14 +62,21 @@ def scratch(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scratch: Path, device: Device) -> Make:
+def log() -> JobLog:
+    return JobLog()
+
+
+@pytest.fixture
+def make(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scratch: Path, device: Device, log: JobLog
+) -> Make:
     """Makes a child that runs the script it is given."""
 
     def make(body: str, device: Device = device) -> ChildProcess:
         script = tmp_path / "trainer.py"
         script.write_text(PRELUDE + body)
         monkeypatch.setattr(process, "CHILD", ("-I", "-S", str(script)))
-        return ChildProcess({}, scratch=scratch, device=device)
+        return ChildProcess({}, scratch=scratch, device=device, log=log)
 
     return make
 
@@ -77,6 +90,11 @@ def start(make: Make) -> Iterator[Start]:
 
 def told(child: ChildProcess) -> Iterator[bytes]:
     return (line for line in child.lines() if line is not None)
+
+
+def stop(child: ChildProcess, grace: float) -> None:
+    child.ask_to_stop()
+    child.wait(grace)
 
 
 def open_descriptors() -> list[str]:
@@ -166,14 +184,28 @@ os.abort()
     assert len(list(islice(lines, 10))) < 10
 
 
-def test_what_a_child_prints_is_no_event(start: Start, scratch: Path) -> None:
+def test_what_a_child_prints_is_no_event_but_goes_into_its_log(start: Start, log: JobLog) -> None:
     child = start(r"""
 print('{"type": "phase", "phase": "training"}')
 print("trouble", file=sys.stderr)
 """)
 
     assert list(told(child)) == []
-    assert "trouble" in (scratch / "log.txt").read_text()
+    assert "trouble" in log.end().decode()
+
+
+def test_a_child_that_prints_without_end_neither_blocks_nor_fills_anything(
+    start: Start, log: JobLog
+) -> None:
+    child = start(r"""
+for _ in range(64):
+    os.write(1, 2**20 * b"x")
+say("told\n")
+""")
+
+    assert list(told(child)) == [b"told"]
+    assert child.wait(60) == 0
+    assert len(log.end()) < 2 * MAX_LINE
 
 
 def test_a_child_gets_no_secret_of_the_worker(
@@ -202,13 +234,10 @@ say("\n".join(paths) + "\n")
     paths = [path.decode() for path in told(child)]
     os.close(inheritable)
 
-    # stdin, the pipe; stdout and stderr; the lock.
-    assert sum(path.startswith("pipe:") for path in paths) == 2
-    assert sorted(Path(path).name for path in paths if path.startswith("/")) == [
-        "cpu.lock",
-        "log.txt",
-        "log.txt",
-    ]
+    # stdin, stdout and stderr, the pipe of its events; the lock.
+    assert sum(path.startswith("pipe:") for path in paths) == 4
+    [lock] = (Path(path).name for path in paths if path.startswith("/"))
+    assert lock.endswith("-cpu.lock")
     assert len(paths) == 5
 
 
@@ -241,7 +270,7 @@ signal.pause()
 """)
     assert next(told(child)) == b"ready"
 
-    child.stop(60)
+    stop(child, 60)
 
     assert child.kill() == 75
 
@@ -255,7 +284,7 @@ while True:
 """)
     assert next(told(child)) == b"ready"
 
-    child.stop(0.1)
+    stop(child, 0.1)
 
     assert child.kill() == -9
 
@@ -263,14 +292,27 @@ while True:
 def test_stopping_twice_does_nothing_more(start: Start) -> None:
     child = start("signal.pause()")
 
-    child.stop(60)
-    child.stop(60)
+    stop(child, 60)
+    stop(child, 60)
 
     assert child.kill() == -15
 
 
 def test_the_processes_a_child_started_end_with_it(start: Start) -> None:
     child = start(r"""say(f"{start_helper()}\n")""")
+    helper = int(next(told(child)))
+
+    assert child.wait(60) == 0
+
+    assert await_end(helper)
+
+
+def test_a_process_that_fled_into_a_session_of_its_own_ends_with_it(start: Start) -> None:
+    adopt_orphans()
+    child = start(r"""
+helper = start_helper(start_new_session=True)
+say(f"{helper}\n")
+""")
     helper = int(next(told(child)))
 
     assert child.wait(60) == 0
@@ -338,11 +380,43 @@ import sys
 from pathlib import Path
 from worker import process
 from worker.devices import take_free
+from worker.joblog import JobLog
 
 process.CHILD = ("-I", "-S", sys.argv[1])
 scratch = Path(sys.argv[2])
-child = process.ChildProcess({}, scratch=scratch, device=take_free(["cpu"], scratch))
+device = take_free(["cpu"], scratch)
+child = process.ChildProcess({}, scratch=scratch, device=device, log=JobLog())
 for line in child.lines():
     if line is not None:
         print(int(line), flush=True)
 """
+
+
+def test_a_child_ends_by_itself_once_its_life_is_not_prolonged(start: Start) -> None:
+    child = start("die_with_supervisor()")
+    child.lifeline.prolong(time.monotonic())
+
+    assert list(told(child)) == []
+    assert child.wait(60) == 75
+
+
+def test_a_child_lives_for_as_long_as_it_was_last_told_to(start: Start) -> None:
+    child = start("""
+threading.Thread(target=die_with_supervisor, daemon=True).start()
+time.sleep(0.5)
+sys.exit(3)
+""")
+    child.lifeline.prolong(time.monotonic() + 600)
+    child.lifeline.prolong(time.monotonic())
+
+    assert list(told(child)) == []
+    assert child.wait(60) == 3
+
+
+def test_a_life_that_is_over_is_prolonged_in_vain(start: Start) -> None:
+    child = start("sys.exit(0)")
+    child.wait(60)
+
+    child.lifeline.prolong(time.monotonic())
+    child.lifeline.close()
+    child.lifeline.prolong(time.monotonic())

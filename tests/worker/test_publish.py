@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.storage import StoredObject
-from worker.publish import write_archive
+from worker.publish import OutputError, write_archive
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def folder(tmp_path: Path) -> Path:
 
 def archive(folder: Path) -> tuple[bytes, list[dict[str, str | int]]]:
     buffer = io.BytesIO()
-    files = write_archive(folder, "job_1-packed", StoredObject(buffer), on_read=lambda: None)
-    return buffer.getvalue(), files
+    told = write_archive(folder, "job_1-packed", StoredObject(buffer), on_read=lambda: None)
+    return buffer.getvalue(), told["files"]
 
 
 def test_the_archive_holds_the_files_under_its_own_name(folder: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_planted_link_is_not_followed(folder: Path, tmp_path: Path) -> None:
     secret.write_text("password")
     (folder / "vocab.txt").symlink_to(secret)
 
-    with pytest.raises(OSError, match="symbolic link"):
+    with pytest.raises(OutputError, match="symbolic link"):
         archive(folder)
 
 
@@ -79,19 +79,19 @@ def test_a_file_that_has_another_name_elsewhere_is_refused(folder: Path, tmp_pat
     secret.write_text("password")
     (folder / "vocab.txt").hardlink_to(secret)
 
-    with pytest.raises(OSError, match="not a regular file"):
+    with pytest.raises(OutputError, match="not a regular file"):
         archive(folder)
 
 
 def test_a_pipe_is_refused_and_does_not_block(folder: Path) -> None:
     os.mkfifo(folder / "vocab.txt")
 
-    with pytest.raises(OSError, match="not a regular file"):
+    with pytest.raises(OutputError, match="not a regular file"):
         archive(folder)
 
 
 def test_a_linked_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder)
 
-    with pytest.raises(OSError, match=r"[Nn]ot a directory|symbolic"):
+    with pytest.raises(OutputError, match=r"[Nn]ot a directory|symbolic"):
         archive(tmp_path / "link")

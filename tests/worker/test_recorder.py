@@ -8,12 +8,11 @@ from sqlalchemy import Engine, NullPool, create_engine, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import sync_engine
-from app.jobs import moves
 from app.jobs.states import SUCCEED
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.projects.service import NewKey
 from pst_core.events import EvaluationEvent, PhaseEvent, ProgressEvent
-from tests.jobs import claim, event_types, job_row, submit
+from tests.jobs import claim, event_types, job_row, leave, submit
 from worker.recorder import MAX_PENDING_METRICS, Recorder
 
 AWAY = "postgresql+psycopg://pst@/pst?host=/nowhere"
@@ -49,8 +48,7 @@ def count(sessions: sessionmaker[Session], table: type[JobEvent | JobMetric]) ->
 
 
 def succeed(sessions: sessionmaker[Session], job: Job) -> None:
-    with sessions.begin() as session:
-        session.scalars(moves.leave_running(SUCCEED, job.id, job.attempt)).one()
+    assert leave(sessions, SUCCEED, job) is not None
 
 
 def give_to_another_attempt(sessions: sessionmaker[Session], job: Job) -> None:

@@ -147,7 +147,7 @@ def test_the_device_is_free_again_after_a_supervisor_failed(
     assert device_is_free(settings)
 
 
-def test_an_error_nobody_foresaw_fails_the_job(
+def test_a_job_whose_worker_cannot_write_is_tried_again(
     settings: Settings, sessions: sessionmaker[Session], key: NewKey
 ) -> None:
     job_id = submit(sessions, key.project_id, spec=SPEC)
@@ -156,7 +156,8 @@ def test_an_error_nobody_foresaw_fails_the_job(
 
     run(settings)
 
-    assert job_row(sessions, job_id).status == "failed"
+    job = job_row(sessions, job_id)
+    assert (job.status, job.failed_attempts) == ("queued", 1)
 
 
 def test_a_supervisor_that_is_to_stop_claims_nothing(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import moves
@@ -13,8 +14,9 @@ from app.jobs.tables import Job
 from app.projects.service import NewKey
 from app.queue import JOBS_QUEUE, sender
 from app.settings import Settings
-from tests.jobs import claim, event_types, job_row, submit
-from worker.sweeper import WORKER_LOST, Sweeper
+from tests.jobs import claim, event_types, job_row, leave, submit
+from worker.endings import WORKER_LOST
+from worker.sweeper import Sweeper
 
 
 @pytest.fixture
@@ -65,9 +67,7 @@ def test_the_attempt_that_lost_it_cannot_finish_it_any_more(
     sweeper.sweep()
     claim(sessions)
 
-    with sessions.begin() as session:
-        statement = moves.leave_running(SUCCEED, lost.id, lost.attempt)
-        assert session.scalars(statement).one_or_none() is None
+    assert leave(sessions, SUCCEED, lost) is None
     assert job_row(sessions, lost.id).status == "running"
 
 
@@ -117,8 +117,7 @@ def test_a_job_that_has_ended_is_left_alone(
     sweeper: Sweeper, sessions: sessionmaker[Session], key: NewKey
 ) -> None:
     ended = lose(sessions, key)
-    with sessions.begin() as session:
-        session.scalars(moves.leave_running(SUCCEED, ended.id, ended.attempt)).one()
+    assert leave(sessions, SUCCEED, ended) is not None
     sweeper.sweep()
 
     assert event_types(sessions, ended.id) == ["queued", "started", "succeeded"]
@@ -205,3 +204,17 @@ def test_a_sweep_needs_no_broker(
     sweeper.sweep()
 
     assert job_row(sessions, lost.id).status == "queued"
+
+
+def test_the_timer_goes_on_after_sweeps_that_failed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([OSError("the disk"), OperationalError("", {}, Exception("the database"))])
+
+    def sweep(_: Sweeper) -> None:
+        raise next(failures, KeyboardInterrupt())
+
+    monkeypatch.setattr(Sweeper, "sweep", sweep)
+
+    with pytest.raises(KeyboardInterrupt):
+        Sweeper(settings.model_copy(update={"sweep_seconds": 0.01}))._run()

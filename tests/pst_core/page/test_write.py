@@ -80,6 +80,23 @@ def test_the_difference_has_its_interval_and_n() -> None:
     assert "**-0.0102**, 95 % interval -0.0227 to +0.0019, n = 877." in PAGE
 
 
+@pytest.mark.parametrize(
+    ("task", "passed", "told"),
+    [
+        ("text-classification", True, "**passed**: the drop of `accuracy` {against} 1.25 points"),
+        ("causal-lm", False, "**missed**: the drop of `perplexity` {against} 1.25"),
+    ],
+)
+def test_a_gate_is_told_with_what_was_allowed(task: str, passed: bool, told: str) -> None:
+    gate = {"limit": 2, "drop": 1.25, "passed": passed}
+    page = render(sample_report.report(spec=spec(task=task), gate=gate))
+    assert f"{told}, and at most 2 was allowed.".format(against="against the baseline is") in page
+
+
+def test_without_a_limit_there_is_no_gate() -> None:
+    assert "Gate" not in PAGE
+
+
 def test_a_model_that_scores_lower_is_said_to_be_worse_though_it_can_be_chance() -> None:
     assert (
         "The interval contains 0: on these rows this model is **worse than** the baseline, "

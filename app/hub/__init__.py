@@ -1,0 +1,1 @@
+"""Finished jobs as repositories of the Hugging Face Hub, for clients that know only that."""

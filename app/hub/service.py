@@ -1,0 +1,116 @@
+"""The rules of jobs as repositories: which names they have, and which bytes a name means."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.artifacts import parts, queries
+from app.artifacts.tables import Artifact
+from app.hub.errors import Code, HubError, no_repo
+from app.jobs import queries as job_queries
+from app.jobs.states import Status
+from app.jobs.tables import Job
+
+NAMESPACE = "jobs"
+JOB_ID = re.compile(r"[A-Za-z0-9_]{1,64}")
+MAIN = "main"
+DENSE = "dense"  # every client opens it
+COMMIT_DIGITS = 40
+GATE_MISSED = "quality-gate; This checkpoint scores lower than its job allowed; see the report."
+
+
+@dataclass(frozen=True, slots=True)
+class Repo:
+    """A finished job and its formats; ``revisions`` has them by name, ``main`` first."""
+
+    job: Job
+    revisions: Mapping[str, Artifact]
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One format of it, under whichever of its names."""
+
+    repo: Repo
+    artifact: Artifact
+
+    @property
+    def commit(self) -> str:
+        return commit_of(self.artifact)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of every answer about it."""
+        warning = {"X-HF-Warning": GATE_MISSED} if _missed_gate(self.repo.job.result) else {}
+        return {"X-Repo-Commit": self.commit} | warning
+
+    @property
+    def files(self) -> list[parts.Part]:
+        return list(parts.files(self.artifact))
+
+    def file(self, path: str) -> parts.Part:
+        """One file.
+
+        Raises:
+            HubError: EntryNotFound.
+        """
+        for file in self.files:
+            if file.name == path:
+                return file
+        raise self.no_entry(path)
+
+    def no_entry(self, path: str) -> HubError:
+        message = f"The {self.artifact.format} checkpoint has no {path!r}."
+        return HubError(Code.ENTRY, message, commit=self.commit)
+
+
+def commit_of(artifact: Artifact) -> str:
+    """What a commit is to Git: a name for exactly these bytes; 160 bits, as many as Git's."""
+    return (artifact.sha256 or "")[:COMMIT_DIGITS]
+
+
+async def find_repo(session: AsyncSession, project_id: str, repo_id: str) -> Repo:
+    """A job by its repository's name.
+
+    Raises:
+        HubError: RepoNotFound, the same for another project's job and for none at all; GatedRepo
+            where the job has not succeeded.
+    """
+    namespace, _, job_id = repo_id.partition("/")
+    if namespace != NAMESPACE or not JOB_ID.fullmatch(job_id):
+        raise no_repo()
+    job = await session.scalar(job_queries.one(project_id, job_id))
+    if job is None:
+        raise no_repo()
+    if job.status != Status.SUCCEEDED:
+        raise HubError(
+            Code.UNFINISHED, f"The job is {job.status}: its checkpoint is there once it succeeded."
+        )
+    published = {
+        str(each.format): each for each in await session.scalars(queries.published(job.id))
+    }
+    # What any client opens, or else what was asked for first and could be made.
+    order = [name for name in (DENSE, *job.spec["formats"]) if name in published]
+    return Repo(job, {MAIN: published[order[0]], **published} if order else {})
+
+
+def find_revision(repo: Repo, name: str) -> Revision:
+    """A format of a job: by its name, as ``main``, or by its commit.
+
+    Raises:
+        HubError: RevisionNotFound.
+    """
+    commits = {commit_of(artifact): artifact for artifact in repo.revisions.values()}
+    artifact = {**repo.revisions, **commits}.get(name)
+    if artifact is None:
+        message = f"The job has no revision {name!r}. It has: {', '.join(repo.revisions)}."
+        raise HubError(Code.REVISION, message)
+    return Revision(repo, artifact)
+
+
+def _missed_gate(result: Mapping[str, Any] | None) -> bool:
+    outcome = (result or {}).get("outcome") or {}
+    return (outcome.get("gate") or {}).get("passed") is False

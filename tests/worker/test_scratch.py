@@ -1,0 +1,47 @@
+"""What attempts leave on a disk goes once they run no more, and not before."""
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.jobs.states import FAIL
+from app.projects.service import NewKey
+from app.settings import Settings
+from tests.jobs import claim, leave, submit
+from worker.scratch import folder_of, remove_left
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_only_the_folder_of_an_attempt_that_runs_stays(
+    settings: Settings, sessions: sessionmaker[Session], engine: Engine, key: NewKey, attempt: int
+) -> None:
+    submit(sessions, key.project_id)
+    job = claim(sessions)
+    folder = folder_of(settings, job.id, attempt)
+    (folder / "out").mkdir(parents=True)
+    with engine.connect() as connection:
+        remove_left(settings, connection)
+
+    assert folder.exists() == (attempt == job.attempt)
+
+
+def test_the_folder_of_a_job_that_has_ended_goes(
+    settings: Settings, sessions: sessionmaker[Session], engine: Engine, key: NewKey
+) -> None:
+    submit(sessions, key.project_id)
+    job = claim(sessions)
+    (folder_of(settings, job.id, job.attempt) / "out").mkdir(parents=True)
+    leave(sessions, FAIL, job)
+    with engine.connect() as connection:
+        remove_left(settings, connection)
+
+    assert list(settings.scratch_dir.iterdir()) == []
+
+
+def test_where_nothing_ever_ran_there_is_nothing_to_remove(
+    settings: Settings, engine: Engine
+) -> None:
+    with engine.connect() as connection:
+        remove_left(settings, connection)
+
+    assert not settings.scratch_dir.exists()
