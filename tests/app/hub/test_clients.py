@@ -120,7 +120,7 @@ def test_the_file_system_lists_and_reads(
 ) -> None:
     files = HfFileSystem(endpoint=f"{served.url}/hf", token=key.key, skip_instance_cache=True)
 
-    names = [Path(path).name for path in files.ls(f"{repo}@packed", detail=False)]
+    names = [Path(str(path)).name for path in files.ls(f"{repo}@packed", detail=False)]
     assert sorted(names) == sorted(path.name for path in models["packed"].iterdir())
     assert files.info(f"{repo}/large.bin")["size"] == 12 * MIB
     with files.open(f"{repo}/large.bin", "rb", block_size=MIB) as file:
