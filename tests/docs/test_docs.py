@@ -100,10 +100,11 @@ def test_every_failure_class_is_in_the_docs() -> None:
 
 
 def test_every_route_in_the_docs_exists(settings: Settings) -> None:
-    paths = create_app(settings).openapi()["paths"]
+    found = create_app(settings).openapi()["paths"]
+    paths = {re.sub(r"\{\w+\}", "{}", path): methods for path, methods in found.items()}
 
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for method, path in re.findall(r"\b(GET|POST|DELETE) (/jobs[\w/{}]*)", text):
-            named = re.sub(r"\{\w+\}", "{job_id}", path)
+            named = re.sub(r"\{\w+\}", "{}", path)
             assert method.lower() in paths.get(named, {}), f"{page.name}: {method} {path}"
