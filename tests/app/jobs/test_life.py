@@ -23,7 +23,7 @@ from app.jobs.tables import Job, JobEvent
 from app.projects.service import NewKey
 from tests.app.jobs.life import PAIRS, Life, World, world
 
-RUNS = 10
+RUNS = 8
 # After ten examples Hypothesis repeats parts of earlier ones, and with them a few rules very often.
 EXAMPLES = 9
 STEPS_EACH = 45
