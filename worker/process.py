@@ -160,8 +160,20 @@ def adopt_orphans() -> None:
 
 
 def _children() -> set[int]:
-    tasks = Path("/proc/self/task").glob("*/children")
-    return {int(pid) for task in tasks for pid in task.read_text(encoding="ascii").split()}
+    # By their own word: a thread's list of children is gone with the thread.
+    return {int(each.name) for each in Path("/proc").iterdir() if _parent(each) == os.getpid()}
+
+
+def _parent(process: Path) -> int | None:
+    """The parent of what is a process, and still there."""
+    if not process.name.isdigit():
+        return None
+    try:
+        status = (process / "stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # After the name, which may hold anything: the state and the parent.
+    return int(status.rpartition(b")")[2].split()[1])
 
 
 def _environment(scratch: Path, device: Device) -> dict[str, str]:

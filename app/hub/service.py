@@ -87,12 +87,12 @@ async def find_repo(session: AsyncSession, project_id: str, repo_id: str) -> Rep
         raise no_repo()
     if job.status != Status.SUCCEEDED:
         raise HubError(
-            Code.UNFINISHED, f"The job is {job.status}: its checkpoint is there once it succeeded."
+            Code.UNFINISHED, f"The job is {job.status}: only one that succeeded has a checkpoint."
         )
     published = {
         str(each.format): each for each in await session.scalars(queries.published(job.id))
     }
-    # What any client opens, or else what was asked for first and could be made.
+    # What any client opens; or else what was asked for first, of what could be made.
     order = [name for name in (DENSE, *job.spec["formats"]) if name in published]
     return Repo(job, {MAIN: published[order[0]], **published} if order else {})
 

@@ -222,7 +222,7 @@ class TestWithAQueueLimit:
         }
         waiting, late = (submit(sessions, key.project_id, spec=spec) for _ in range(2))
         with sessions.begin() as session:
-            values = {"queued_at": moves.lease_end(-11)}
+            values = {"not_before": moves.lease_end(-11)}
             session.execute(update(Job).where(Job.id == late).values(values))
         sweeper.sweep()
 
