@@ -4,7 +4,7 @@ After each step the database must agree with the model in life_model.py, and the
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,19 +15,13 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import (
-    ColumnElement,
     Engine,
-    Float,
     Row,
-    Select,
-    cast,
     create_engine,
     delete,
-    func,
-    select,
 )
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import InstrumentedAttribute, sessionmaker
+from sqlalchemy.orm import sessionmaker
 
 from app.db import CONNECT_ARGS
 from app.jobs import moves, queries, service
@@ -36,16 +30,15 @@ from app.jobs.moves import Backoff
 from app.jobs.states import (
     CANCEL_RUNNING,
     FAIL,
-    MOVES,
     PAUSE_RUNNING,
     REQUEUE,
     SUCCEED,
-    TERMINAL,
     Move,
     Status,
 )
 from app.jobs.tables import Job, JobEvent
 from app.problems import Problem
+from tests.app.jobs.life_checks import Pair, check_model, check_moved, look
 from tests.app.jobs.life_model import (
     BACKOFF_SECONDS,
     LEASE_SECONDS,
@@ -59,12 +52,8 @@ from tests.jobs import SPEC, leave, let_pass, submit, wait_until_one_waits
 
 Action = Callable[[AsyncSession, str, str], Coroutine[Any, Any, object]]
 Step = Callable[..., None]
-Pair = tuple[Status | None, Status]
 
 MAX_JOBS = 6
-SLACK_SECONDS = 100.0  # of real time that an example may take
-# Every way there is from one state to another; a run starts where a job is submitted.
-PAIRS: set[Pair] = {(source, move.target) for move in MOVES for source in (move.sources or {None})}
 LIMITED = {**SPEC, "limits": {"queue_seconds": int(QUEUE_SECONDS)}}
 SWEEP = (CANCEL_RUNNING, PAUSE_RUNNING, FAIL, REQUEUE)
 # No sum of them is a limit: real time passes besides.
@@ -369,71 +358,11 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def agrees_and_holds(self) -> None:
-        rows, events = self._look()
+        rows, events = look(self.world.engine)
         for job in self.model.jobs.values():
-            self._check_model(job, rows, events)
+            check_model(job, rows, events)
         for job_id, before in self.rows.items():
-            self._check_moved(before, rows[job_id])
+            check_moved(before, rows[job_id])
             kept = len(self.events[job_id])
             assert events[job_id][:kept] == self.events[job_id], "an event was rewritten"
         self.rows, self.events = rows, events
-
-    def _look(self) -> tuple[dict[str, Row[Any]], dict[str, list[tuple[int, str]]]]:
-        jobs: Select[*tuple[Any, ...]] = select(
-            Job.id,
-            Job.status,
-            Job.attempt,
-            Job.run,
-            Job.lost_attempts,
-            Job.cancel_requested,
-            Job.pause_requested,
-            Job.deleted_at.is_not(None).label("deleted"),
-            Job.worker,
-            Job.ran_seconds,
-            _seconds_until(Job.lease_until).label("lease"),
-            _seconds_until(Job.not_before).label("waits"),
-        )
-        happened = select(JobEvent.job_id, JobEvent.seq, JobEvent.attempt, JobEvent.type)
-        events: dict[str, list[tuple[int, str]]] = defaultdict(list)
-        with self.world.engine.connect() as connection:
-            rows = {row.id: row for row in connection.execute(jobs)}
-            for job_id, seq, attempt, kind in connection.execute(
-                happened.order_by(JobEvent.job_id, JobEvent.seq)
-            ):
-                events[job_id].append((attempt, kind))
-                assert seq == len(events[job_id]), "a gap in the events"  # I8
-        return rows, events
-
-    @staticmethod
-    def _check_model(
-        job: ModelJob, rows: dict[str, Row[Any]], events: dict[str, list[tuple[int, str]]]
-    ) -> None:
-        assert job.id in rows, "a job was lost"  # I4
-        row = rows[job.id]
-        found = (row.status, row.attempt, row.run, row.lost_attempts)
-        assert found == (job.status, job.attempt, job.run, job.lost)
-        asked = (row.cancel_requested, row.pause_requested, row.deleted)
-        assert asked == (job.cancel, job.pause, job.deleted)
-        assert abs(row.ran_seconds - job.ran) < SLACK_SECONDS
-        assert events[job.id] == job.events  # I3: nothing of a stale attempt is among them
-        # I2: whoever runs it is one, for as long as the database says.
-        assert (row.worker is not None) == (job.status == Status.RUNNING)
-        if job.status == Status.RUNNING:
-            assert abs(row.lease - job.lease) < SLACK_SECONDS, "not the database's clock"
-        if job.status == Status.QUEUED:
-            assert abs(row.waits - job.waits) < SLACK_SECONDS
-
-    @staticmethod
-    def _check_moved(before: Row[Any], after: Row[Any]) -> None:
-        if before.status != after.status:
-            assert (before.status, after.status) in PAIRS
-        claimed = before.status == Status.QUEUED and after.status == Status.RUNNING
-        assert after.attempt == before.attempt + claimed  # I2
-        # I1: a run ends once; only another run leaves the end.
-        left = before.status in TERMINAL and after.status not in TERMINAL
-        assert after.run == before.run + left
-        assert after.status == before.status or before.status not in TERMINAL or left
-
-
-def _seconds_until(time: InstrumentedAttribute[Any]) -> ColumnElement[float]:
-    return cast(func.extract("epoch", time - func.clock_timestamp()), Float)

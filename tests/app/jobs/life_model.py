@@ -59,7 +59,10 @@ class Model:
 
     def stale(self) -> list[Held]:
         held = self.held()
-        return [claim for claim in self.claims if claim not in held]
+        stale = [claim for claim in self.claims if claim not in held]
+        # Those first that a fence without the attempt would let through.
+        again = [claim for claim in stale if self.jobs[claim[0]].status == Status.RUNNING]
+        return again or stale
 
     def let_pass(self, job: ModelJob, seconds: float) -> None:
         job.waits -= seconds

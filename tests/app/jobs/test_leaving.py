@@ -96,11 +96,11 @@ def test_a_pause_that_is_withdrawn_while_the_worker_leaves_waits_until_it_has_le
 
     owner = threading.Thread(target=withdraw)
     with sessions.begin() as session:
-        statements = iter(moves.leave_running(PAUSE_RUNNING, job.id, job.attempt))
-        found = [session.scalars(next(statements)).one_or_none() for _ in range(2)]
+        *before, pause, cancel = moves.leave_running(PAUSE_RUNNING, job.id, job.attempt)
+        found = [session.scalars(statement).one_or_none() for statement in before]
         owner.start()
         wait_until_one_waits(engine)
-        found += [session.scalars(statement).one_or_none() for statement in statements]
+        found += [session.scalars(statement).one_or_none() for statement in (pause, cancel)]
     owner.join()
 
     assert [left.status for left in found if left] == ["paused"]
