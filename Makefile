@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEED ?= 1
 SECONDS ?= 60
+KILLS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e chaos lint types format serve docs
+.PHONY: help install demo test e2e chaos kills lint types format serve docs
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | expand -t 10
@@ -36,6 +37,9 @@ e2e: $(STAMP) ## Run the end-to-end tests alone
 
 chaos: $(STAMP) ## Disturb a whole installation: make chaos SEED=7 SECONDS=60
 	$(BIN)/python -m tests.faults.chaos --seed $(SEED) --seconds $(SECONDS)
+
+kills: $(STAMP) ## Kill what works on one real job: make kills SEED=7 KILLS=20
+	$(BIN)/python -m tests.faults.kills --seed $(SEED) --kills $(KILLS)
 
 lint: $(STAMP) ## Check style and the rules of who may import whom
 	$(BIN)/ruff format --check .

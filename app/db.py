@@ -55,7 +55,7 @@ def async_engine(url: str) -> AsyncEngine:
 
 
 def sync_engine(url: str) -> Engine:
-    """For the worker: no pool, so that no connection is ever shared over a fork."""
+    """For the worker: no pool, since its processes are many, and each asks seldom."""
     return create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS)
 
 

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from celery.platforms import SecurityWarning
-from celery.signals import worker_init, worker_process_init, worker_shutting_down
+from celery.signals import worker_init, worker_shutting_down
 
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
 from worker.celery import celery_app, roles, settings
@@ -35,9 +35,10 @@ def run_jobs(devices: tuple[str, ...]) -> None:
     launcher = Launcher(settings, devices)
     roles.launcher = launcher
     worker_init.connect(lambda **_: launcher.start_polling(), weak=False)
-    worker_process_init.connect(lambda **_: launcher.forked(), weak=False)
     worker_shutting_down.connect(lambda **_: launcher.shut_down(), weak=False)
-    _work(JOBS_QUEUE, "--pool=prefork", f"--concurrency={len(devices)}")
+    # Threads: one that waits for a supervisor costs nothing, and a fork while another thread
+    # imports or holds a lock leaves a pool process waiting for it forever.
+    _work(JOBS_QUEUE, "--pool=threads", f"--concurrency={len(devices)}")
 
 
 def run_maintenance() -> None:

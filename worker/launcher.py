@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import sync_engine
@@ -23,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 class Launcher:
-    """Belongs to one Celery worker: its main process polls, its pool processes run wake-ups.
+    """Belongs to one Celery worker: threads of its own poll, those of its pool run wake-ups.
 
-    All supervisors hold the reading end of one pipe as their stdin. It ends when the main process
+    All supervisors hold the reading end of one pipe as their stdin. It ends when this process
     closes the writing end or dies in whatever way: they then stop their trainers and give their
     jobs back.
     """
@@ -33,6 +32,7 @@ class Launcher:
     def __init__(self, settings: Settings, devices: Sequence[str]) -> None:
         self._settings = settings
         self._devices = devices
+        self._engine = sync_engine(settings.database_url or "")
         self._lifeline, self._lifeline_writer = os.pipe()
         self._stopping = threading.Event()
 
@@ -40,11 +40,6 @@ class Launcher:
         # One a device, since each waits for the supervisor it has started.
         for device in self._devices:
             threading.Thread(target=self._poll, name=f"poll {device}", daemon=True).start()
-
-    def forked(self) -> None:
-        """Let go of the writing end in a pool process: only the main process's life counts."""
-        if not self._stopping.is_set():
-            os.close(self._lifeline_writer)
 
     def shut_down(self) -> None:
         if not self._stopping.is_set():
@@ -67,7 +62,7 @@ class Launcher:
     def _poll(self) -> None:
         while not self._stopping.wait(self._settings.poll_seconds):
             try:
-                with self._engine().connect() as connection:
+                with self._engine.connect() as connection:
                     remove_left(self._settings, connection)
                 self.run_next()
             except (SQLAlchemyError, OSError) as error:
@@ -75,10 +70,7 @@ class Launcher:
 
     def _job_waits(self) -> bool:
         # A cheap look: most wake-ups find their job taken, and a process costs half a second.
-        with self._engine().connect() as connection:
+        with self._engine.connect() as connection:
             return bool(
                 connection.execute(moves.any_claimable(*map(device_kind, self._devices))).scalar()
             )
-
-    def _engine(self) -> Engine:
-        return sync_engine(self._settings.database_url or "")

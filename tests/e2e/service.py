@@ -101,7 +101,8 @@ class Service:
         return self.await_job(job_id, lambda job: job["status"] not in ("queued", "running"))
 
     def events(self, job_id: str) -> list[dict[str, Any]]:
-        events: list[dict[str, Any]] = self.client.get(f"/jobs/{job_id}/events").json()["data"]
+        answer = self.client.get(f"/jobs/{job_id}/events", params={"limit": 1000})
+        events: list[dict[str, Any]] = answer.raise_for_status().json()["data"]
         return events
 
 
