@@ -23,8 +23,7 @@ from tests.faults.chaos.processes import send
 
 VICTIMS = ("trainer", "supervisor", "worker")
 WORDS = {"trainer": "worker.child", "supervisor": "supervisor", "worker": "jobs"}
-# An attempt takes some seconds to begin; a kill may come before that, or well after.
-MOMENT_SECONDS = (0.0, 14.0)
+BEGINNING_SECONDS = 8.0  # about what a trainer takes to its first step
 STEPS_A_KILL = 60
 BATCH = 4
 SETTINGS = {
@@ -81,7 +80,13 @@ def _run(job_spec: dict[str, Any], kills: int, seed: int, data: Path) -> Outcome
         killed: Counter[str] = Counter()
         for number in range(kills):
             victim = VICTIMS[number % len(VICTIMS)]
-            _kill(service, job_id, victim, rng.uniform(*MOMENT_SECONDS))
+            step = (number + rng.random()) * STEPS_A_KILL
+            _await_attempt(service, job_id)
+            if number % 2:
+                _await_step(service, job_id, step)
+            else:
+                time.sleep(rng.uniform(0, BEGINNING_SECONDS))
+            _kill(service, job_id, victim)
             killed[victim] += 1
         job = service.finish(job_id)
         assert job["status"] == "succeeded", job["error"]
@@ -97,10 +102,23 @@ def _run(job_spec: dict[str, Any], kills: int, seed: int, data: Path) -> Outcome
     return outcome
 
 
-def _kill(service: Service, job_id: str, victim: str, seconds: float) -> None:
-    """Some time after an attempt began, wherever it is by then."""
+def _await_attempt(service: Service, job_id: str) -> None:
     service.await_job(job_id, lambda job: job["status"] == "running" and _find(service, "trainer"))
-    time.sleep(seconds)
+
+
+def _await_step(service: Service, job_id: str, step: float) -> None:
+    """Wait for a step, and for something to go on from."""
+    service.await_job(job_id, lambda job: job["progress"] and job["progress"]["step"] >= step)
+    attempt = service.job(job_id)["attempt"]
+    while not any(
+        event["type"] == "snapshot" and event["attempt"] == attempt
+        for event in service.events(job_id)
+    ):
+        assert service.job(job_id)["status"] == "running"
+        time.sleep(0.05)
+
+
+def _kill(service: Service, job_id: str, victim: str) -> None:
     while not (found := _find(service, victim)):
         assert service.job(job_id)["status"] in ("queued", "running"), "the job ended too early"
         time.sleep(0.05)
