@@ -22,7 +22,7 @@ from tests.e2e.service import Service, command
 from tests.faults.chaos.processes import send
 
 VICTIMS = ("trainer", "supervisor", "worker")
-WORDS = {"trainer": "worker.child", "supervisor": "supervisor", "worker": "jobs"}
+WORDS = {"trainer": "worker.child", "supervisor": "worker.supervisor", "worker": "jobs"}
 BEGINNING_SECONDS = 8.0  # about what a trainer takes to its first step
 STEPS_A_KILL = 60
 BATCH = 4
@@ -56,7 +56,7 @@ class Outcome:
         files: SHA-256 of each of the checkpoint's files, by name.
         events: Their types.
         killed: What was, how often.
-        left: Processes, files and connections that should be gone.
+        left: Processes and scratch folders that should be gone.
     """
 
     files: dict[str, str]

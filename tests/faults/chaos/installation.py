@@ -189,16 +189,21 @@ class Installation:
         return problems
 
     def _connections(self) -> list[str]:
-        query = text(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
         deadline = time.monotonic() + 15
         while True:
-            with self.database.engine().connect() as connection:
-                left = connection.scalar(query)
+            left = other_connections(self.database.engine())
             if not left:
                 return []
             if time.monotonic() > deadline:
                 return [f"{left} connections to PostgreSQL are left"]
             time.sleep(0.2)
+
+
+def other_connections(engine: Engine) -> int:
+    """How many clients PostgreSQL has besides the one that asks."""
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    with engine.connect() as connection:
+        return int(connection.execute(query).scalar_one())
