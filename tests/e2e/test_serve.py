@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.e2e.service import Service
+from tests.e2e.service import Service, command
 
 PST = [sys.executable, "-P", "-m", "app"]
 
@@ -69,6 +69,13 @@ def test_the_api_listens_on_loopback_alone(service: Service) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10):
         pass
     assert service.url.startswith("http://127.0.0.1:")
+
+
+def test_a_jobs_worker_forks_no_copies_of_itself(service: Service) -> None:
+    # A copy made while a thread imports waits for that import forever.
+    workers = [process for process in service.processes() if "jobs" in command(process)]
+
+    assert len(workers) == 1
 
 
 def test_a_worker_of_an_unknown_queue_says_which_there_are(tmp_path: Path) -> None:
