@@ -30,8 +30,9 @@ class Shared:
         processes = set()
         for each in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                # The server's own come and go.
-                if each.ppid() not in self.postgres:
+                # The server's own come and go. A zombie has ended: this process adopts orphans once
+                # chaos has run in it, and nothing says when it reaps them.
+                if each.ppid() not in self.postgres and each.status() != psutil.STATUS_ZOMBIE:
                     processes.add(each)
         return {
             "processes": processes,
