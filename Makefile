@@ -29,8 +29,8 @@ demo: $(STAMP) ## Compress a real model through the whole service, download and 
 serve: $(STAMP) ## Run the service in this terminal
 	$(BIN)/pst serve
 
-test: $(STAMP) ## Run all tests
-	$(BIN)/python -m pytest
+test: $(STAMP) ## Run all tests, on all cores
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 e2e: $(STAMP) ## Run the end-to-end tests alone
 	$(BIN)/python -m pytest tests/e2e
