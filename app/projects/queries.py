@@ -49,8 +49,8 @@ def presented(key_id: str) -> Executable:
     return select(*columns).where(ApiKey.id == key_id)
 
 
-def active_key(key_id: str) -> Select[str]:
-    return select(ApiKey.id).where(ApiKey.id == key_id, ACTIVE)
+def active_keys(key_ids: Collection[str]) -> Select[str]:
+    return select(ApiKey.id).where(ApiKey.id.in_(key_ids), ACTIVE)
 
 
 def page(project_id: str, *, after: str, limit: int) -> Executable:

@@ -234,7 +234,7 @@ def test_a_missing_scope_is_named(anonymous: TestClient, engine: Engine) -> None
     answer = anonymous.post("/jobs", headers=bearer(narrow), json={})
 
     assert answer.status_code == 403
-    assert answer.json()["type"] == "urn:pst:problem:insufficient_scope"
+    assert answer.json()["type"].endswith("insufficient_scope")
     assert "jobs:write" in answer.json()["detail"]
     assert 'scope="jobs:write"' in answer.headers["www-authenticate"]
 

@@ -127,7 +127,7 @@ def test_a_key_is_rotated_once(client: TestClient) -> None:
     answers = [client.post(f"/keys/{old['id']}/rotate") for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [201, 409]
-    assert answers[1].json()["type"] == "urn:pst:problem:key_not_active"
+    assert answers[1].json()["type"].endswith("key_not_active")
 
 
 def test_a_revoked_key_opens_nothing_and_stays_in_the_list(client: TestClient) -> None:
