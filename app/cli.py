@@ -1,6 +1,5 @@
 """The ``pst`` command: what runs an installation. Each command calls one function elsewhere."""
 
-import json
 import os
 import socket
 import sys
@@ -11,10 +10,10 @@ import typer
 import uvicorn
 
 from app.backends import environment, running_backends
-from app.db import sync_engine, upgrade
+from app.db import upgrade
 from app.embedded import EmbeddedError
 from app.main import create_app
-from app.projects.service import DEFAULT_PROJECT, create_key
+from app.projects.cli import keys
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
 from app.serve import ServeError, serve
 from app.settings import Settings
@@ -26,7 +25,6 @@ cli = typer.Typer(
     help="Compress transformer language models by sparse fine-tuning, as a service.",
 )
 db = typer.Typer(no_args_is_help=True, help="The database schema.")
-keys = typer.Typer(no_args_is_help=True, help="API keys.")
 cli.add_typer(db, name="db")
 cli.add_typer(keys, name="keys")
 
@@ -116,22 +114,6 @@ def db_upgrade() -> None:
     """Bring the database schema to this release."""
     with running_backends(_settings()) as settings:
         upgrade(settings.database_url or "")
-
-
-@keys.command("create")
-def keys_create(
-    name: Annotated[str, typer.Option(help="What the key is for.")],
-    project: Annotated[str, typer.Option(help="Made if there is none.")] = DEFAULT_PROJECT,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-) -> None:
-    """Make an API key and show it, once."""
-    with running_backends(_settings()) as settings:
-        with sync_engine(settings.database_url or "").begin() as connection:
-            new = create_key(connection, name=name, project=project)
-        if as_json:
-            typer.echo(json.dumps({"key": new.key, "name": new.name, "project": project}))
-        else:
-            typer.echo(f"{new.key}\nIt is shown only now.")
 
 
 def _settings(data: Path | None = None) -> Settings:

@@ -1,7 +1,8 @@
 """The API put together. Routes are in their nouns' routers."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -14,7 +15,9 @@ from app.db import async_engine
 from app.hub import errors as hub_errors
 from app.hub.router import router as hub_router
 from app.jobs.router import router as jobs_router
+from app.keyring import Keyring
 from app.middleware import BodyLimit, RequestId
+from app.projects.router import router as keys_router
 from app.settings import Settings
 from app.storage import LocalStorage
 
@@ -32,8 +35,12 @@ def create_app(settings: Settings) -> FastAPI:
     engine = async_engine(settings.database_url)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        writing = asyncio.create_task(app.state.keyring.keep_writing(app.state.sessions))
         yield
+        writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await writing
         await engine.dispose()
 
     app = FastAPI(
@@ -45,13 +52,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.engine = engine
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
+    app.state.keyring = Keyring()
     app.state.celery = queue.sender(settings.broker_url)
     app.state.storage = LocalStorage(settings.storage_dir)
     app.state.contents = Contents()
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)
     problems.install(app)
-    for router in (health.router, jobs_router, artifacts_router):
+    for router in (health.router, jobs_router, artifacts_router, keys_router):
         app.include_router(router)
     app.mount("/hf", _hub(app))
     return app

@@ -1,24 +1,38 @@
-"""API keys: making, hashing and checking them. Which project a key belongs to is all it tells."""
+"""API keys: making, hashing and checking them. A key tells its project and its scopes."""
 
 import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import select
+from fastapi import Depends, Request, Security, params
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import SessionDep
+from app.keyring import Keyring
 from app.problems import Problem
-from app.projects.tables import ApiKey
+from app.projects import queries
+from app.projects.tables import Scope
 
 KEY = re.compile(r"pst_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
-# No secret has this hash.
-NO_SECRET = bytes(32)
 
 bearer = HTTPBearer(auto_error=False, description="An API key: `pst_…`")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose request it is, by which key, and what that may be used for."""
+
+    project_id: str
+    key_id: str
+    scopes: frozenset[Scope]
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
 def make_key() -> tuple[str, str, bytes]:
@@ -31,33 +45,77 @@ def hash_secret(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-async def authenticated_project(
+async def authenticated(
+    request: Request,
     session: SessionDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-) -> str:
-    """The id of the project whose key came with the request.
+) -> Caller:
+    """Whose key came with the request.
 
     Raises:
         Problem: 401, the same whatever was wrong with the key.
     """
+    # Asked for once for each set of scopes that a route's dependencies declare.
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is None:
+        known = await _identify(request.app.state.keyring, session, credentials)
+        request.state.caller = known
+    return known
+
+
+async def _identify(
+    keyring: Keyring, session: AsyncSession, credentials: HTTPAuthorizationCredentials | None
+) -> Caller:
     match = KEY.fullmatch(credentials.credentials) if credentials else None
-    # An unknown key costs the same query and the same comparison as a known one.
+    # A key that is none costs the same statement and the same comparison as any other.
     key_id, secret = match.groups() if match else ("", "")
-    row = (
-        await session.execute(
-            select(ApiKey.project_id, ApiKey.secret_sha256).where(ApiKey.id == key_id)
-        )
-    ).one_or_none()
-    project_id, expected = row or (None, NO_SECRET)
-    if not hmac.compare_digest(hash_secret(secret), expected) or project_id is None:
+    key = keyring.recall(key_id) or await keyring.look_up(session, key_id)
+    if not hmac.compare_digest(hash_secret(secret), key.secret_sha256) or not key.active:
         raise Problem(
             401,
             "invalid_key",
-            "The API key is missing, malformed or unknown.",
+            "The API key is missing, malformed, unknown, expired or revoked.",
             remedy="Send Authorization: Bearer pst_…; `pst keys create` makes one.",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    return project_id
+    keyring.note_use(key_id)
+    return Caller(key.project_id, key_id, key.scopes)
 
 
-ProjectId = Annotated[str, Depends(authenticated_project)]
+CallerDep = Annotated[Caller, Depends(authenticated)]
+
+
+async def _project(caller: CallerDep) -> str:
+    return caller.project_id
+
+
+ProjectId = Annotated[str, Depends(_project)]
+
+
+async def _check_scopes(required: SecurityScopes, caller: CallerDep) -> None:
+    for scope in required.scopes:
+        if not caller.may(scope):
+            raise Problem(
+                403,
+                "insufficient_scope",
+                f"The API key lacks the scope {scope}.",
+                remedy=f"Use a key with {scope}, or with admin; POST /keys makes one.",
+                headers={
+                    "WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"',
+                },
+            )
+
+
+def needs(scope: Scope) -> params.Depends:
+    """A route's dependency: whoever calls it must have the scope."""
+    declared: params.Depends = Security(_check_scopes, scopes=[scope.value])
+    return declared
+
+
+async def valid_keys(session: AsyncSession, key_ids: Collection[str]) -> set[str]:
+    """Those that still let anybody in: for what goes on longer than it took to check its key."""
+    return set(await session.scalars(queries.active_keys(key_ids)))
+
+
+async def key_is_valid(session: AsyncSession, key_id: str) -> bool:
+    return bool(await valid_keys(session, [key_id]))

@@ -61,7 +61,7 @@ class Conversation:
             NotOurs: The job is somebody else's by now.
         """
         job = self.held.job
-        recorder = Recorder(self.held.sessions, job.id, job.attempt)
+        recorder = Recorder(self.held.sessions, job)
         report: Report | None = None
         kills_before = oom_kills()
         with (

@@ -31,9 +31,10 @@ class Recorder:
     ``fenced`` turns true once the job is not ours.
     """
 
-    def __init__(self, sessions: sessionmaker[Session], job_id: str, attempt: int) -> None:
+    def __init__(self, sessions: sessionmaker[Session], job: Job) -> None:
         self._sessions = sessions
-        self._job = (job_id, attempt)
+        self._job = job
+        self._fence = (job.id, job.attempt)
         self._events: list[Executable] = []
         self._progress: dict[str, Any] | None = None
         self._metrics: dict[int, dict[str, Any]] = {}
@@ -44,12 +45,12 @@ class Recorder:
         match event:
             case PhaseEvent(phase=phase):
                 data = {"phase": phase}
-                self._events.append(moves.record(*self._job, "phase", data, phase=phase))
+                self._events.append(moves.record(*self._fence, "phase", data, phase=phase))
             case EvaluationEvent() | ResumedEvent():
                 # "resumed" is what a job's owner does.
                 kind = "continued" if isinstance(event, ResumedEvent) else event.type
                 data = event.model_dump(mode="json", exclude={"type"})
-                self._events.append(moves.record(*self._job, kind, data))
+                self._events.append(moves.record(*self._fence, kind, data))
             case ProgressEvent():
                 self._progress = event.model_dump(mode="json", exclude={"type"})
                 series = {"step", "stage", "loss", "sparsity", "learning_rate"}
@@ -71,7 +72,7 @@ class Recorder:
             with self._sessions.begin() as session:
                 self.fenced = not self._write(session)
         except DATABASE_AWAY as error:
-            logger.warning("%s: events wait for the database: %s", self._job[0], error)
+            logger.warning("%s: events wait for the database: %s", self._job.id, error)
             return
         self._events, self._metrics, self._progress = [], {}, None
 
@@ -88,10 +89,10 @@ class Recorder:
                 return False
         if self._progress is None:
             return True
-        progress = queries.set_progress(*self._job, self._progress)
+        progress = queries.set_progress(*self._fence, self._progress)
         if session.scalar(progress.returning(Job.id)) is None:
             return False
         rows = list(self._metrics.values())
         for start in range(0, len(rows), ROWS):
-            session.execute(queries.write_metrics(*self._job, rows[start : start + ROWS]))
+            session.execute(queries.write_metrics(self._job, rows[start : start + ROWS]))
         return True

@@ -29,9 +29,10 @@ BATCH = 1000  # of a sweep
 def announce(artifact: Mapping[str, Any]) -> Executable:
     """Insert the row of an object about to be written, if the attempt still runs its job."""
     columns = Artifact.__table__.columns
-    held = exists(select(Job.id).where(held_by(artifact["job_id"], artifact["attempt"])))
     values = [literal(value, columns[name].type) for name, value in artifact.items()]
-    insertion = upsert(Artifact).from_select(list(artifact), select(*values).where(held))
+    held = held_by(artifact["job_id"], artifact["attempt"])
+    row = select(Job.project_id, *values).where(held)
+    insertion = upsert(Artifact).from_select(["project_id", *artifact], row)
     # Said again when the answer to the first time got lost: the same row.
     repeated = insertion.on_conflict_do_update(
         index_elements=["id"], set_={"storage_key": insertion.excluded.storage_key}

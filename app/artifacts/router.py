@@ -12,11 +12,16 @@ from app.artifacts.tables import Artifact
 from app.db import SessionDep
 from app.jobs.router import OwnedJob
 from app.problems import ProblemBody
+from app.projects.tables import Scope
+from app.security import needs
 from app.storage import LocalStorage
 from pst_core.spec import Format
 
 router = APIRouter(
-    prefix="/jobs/{job_id}", tags=["artifacts"], responses={"4XX": {"model": ProblemBody}}
+    prefix="/jobs/{job_id}",
+    tags=["artifacts"],
+    dependencies=[needs(Scope.JOBS_READ)],
+    responses={"4XX": {"model": ProblemBody}},
 )
 
 

@@ -8,7 +8,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     DateTime,
-    ForeignKey,
     Index,
     Integer,
     Text,
@@ -20,6 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from app.jobs.tables import of_a_job
 
 
 class State(StrEnum):
@@ -50,12 +50,14 @@ class Artifact(Base):
         CheckConstraint("(kind = 'checkpoint') = (format IS NOT NULL)", name="format"),
         CheckConstraint("(kind = 'snapshot') = (step IS NOT NULL)", name="step"),
         UniqueConstraint("job_id", "attempt", "name"),
+        of_a_job(),
         # What sweeps look for.
         Index("ix_artifacts_unready", "state", postgresql_where=text("state <> 'ready'")),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    project_id: Mapped[str] = mapped_column(Text)
+    job_id: Mapped[str] = mapped_column(Text)
     attempt: Mapped[int] = mapped_column(Integer)
     kind: Mapped[str] = mapped_column(Text)
     format: Mapped[str | None] = mapped_column(Text)

@@ -48,7 +48,7 @@ def _http_error(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == HTTPStatus.UNAUTHORIZED:
-        message = "The API key is missing, malformed or unknown. Set HF_TOKEN to one."
+        message = f"{error.detail} Set HF_TOKEN to one that is valid."
         return _answer(401, message, {**(error.headers or {}), "X-Error-Code": Code.REPO})
     if isinstance(error, Problem):
         message = f"{error.detail} {error.remedy}".strip()

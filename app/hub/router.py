@@ -12,9 +12,10 @@ from app.db import SessionDep
 from app.hub import service
 from app.hub.schemas import Lfs, ModelInfo, Ref, Refs, Sibling, TreeEntry
 from app.hub.service import MAIN, Repo, Revision
-from app.security import ProjectId
+from app.projects.tables import Scope
+from app.security import ProjectId, needs
 
-router = APIRouter()
+router = APIRouter(dependencies=[needs(Scope.JOBS_READ)])
 
 # What the Hub calls our tasks.
 TASKS = {

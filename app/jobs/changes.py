@@ -43,8 +43,9 @@ def with_event(changed: Update, kind: str, data: Mapping[str, Any]) -> ChangedJo
     logged = (
         insert(JobEvent)
         .from_select(
-            ["job_id", "seq", "attempt", "type", "data"],
+            ["project_id", "job_id", "seq", "attempt", "type", "data"],
             select(
+                moved.c.project_id,
                 moved.c.id,
                 moved.c.event_seq,
                 moved.c.attempt,

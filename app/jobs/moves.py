@@ -84,10 +84,11 @@ def owned(project_id: str, job_id: str) -> ColumnElement[bool]:
 
 def submit(job: Mapping[str, Any]) -> Sequence[Executable]:
     """Insert a job and its first event."""
-    event = {"job_id": job["id"], "seq": 1, "attempt": 0, "type": SUBMIT.event, "data": {}}
+    whose = {"project_id": job["project_id"], "job_id": job["id"]}
+    event = {"seq": 1, "attempt": 0, "type": SUBMIT.event, "data": {}}
     return (
         insert(Job).values(status=SUBMIT.target, event_seq=1, **job),
-        insert(JobEvent).values(**event),
+        insert(JobEvent).values(**whose, **event),
     )
 
 

@@ -18,12 +18,17 @@ def set_progress(job_id: str, attempt: int, progress: Mapping[str, Any]) -> Upda
     return update(Job).where(held_by(job_id, attempt)).values(progress=dict(progress))
 
 
-def write_metrics(job_id: str, attempt: int, steps: Sequence[Mapping[str, Any]]) -> Executable:
+def write_metrics(job: Job, steps: Sequence[Mapping[str, Any]]) -> Executable:
     """Add steps to a job's series; run in the transaction of a ``set_progress`` that matched."""
-    rows = [{"job_id": job_id, "attempt": attempt, **step} for step in steps]
+    whose = {"project_id": job.project_id, "job_id": job.id, "attempt": job.attempt}
+    rows = [{**whose, **step} for step in steps]
     insertion = upsert(JobMetric).values(rows)
     # A later attempt repeats the steps of the one that was lost: what it says counts.
-    changed = {name: insertion.excluded[name] for name in rows[0] if name not in ("job_id", "step")}
+    changed = {
+        name: insertion.excluded[name]
+        for name in rows[0]
+        if name not in ("project_id", "job_id", "step")
+    }
     return insertion.on_conflict_do_update(index_elements=["job_id", "step"], set_=changed)
 
 

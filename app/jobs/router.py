@@ -13,11 +13,15 @@ from app.jobs.states import TERMINAL, Status
 from app.jobs.tables import Job
 from app.pages import Cursor, Limit, Page, decode_cursor, decode_number, make_page
 from app.problems import ProblemBody
-from app.security import ProjectId
+from app.projects.tables import Scope
+from app.security import ProjectId, needs
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses={"4XX": {"model": ProblemBody}})
 
 POLL_SECONDS = 5
+
+READS = [needs(Scope.JOBS_READ)]
+WRITES = [needs(Scope.JOBS_WRITE)]
 
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 
@@ -29,7 +33,7 @@ async def owned_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -
 OwnedJob = Annotated[Job, Depends(owned_job)]
 
 
-@router.post("", status_code=202, response_model=JobDetail)
+@router.post("", status_code=202, response_model=JobDetail, dependencies=WRITES)
 async def create_job(
     request: Request,
     response: Response,
@@ -53,7 +57,7 @@ async def create_job(
     return answer
 
 
-@router.get("", response_model=Page[JobSummary])
+@router.get("", response_model=Page[JobSummary], dependencies=READS)
 async def list_jobs(
     session: SessionDep,
     project_id: ProjectId,
@@ -67,7 +71,7 @@ async def list_jobs(
     return make_page(jobs, limit, [job.id for job in jobs])
 
 
-@router.get("/{job_id}", response_model=JobDetail)
+@router.get("/{job_id}", response_model=JobDetail, dependencies=READS)
 async def get_job(response: Response, job: OwnedJob) -> Job:
     """One job: where it stands, and its report once it has succeeded."""
     if job.status not in TERMINAL:
@@ -75,19 +79,19 @@ async def get_job(response: Response, job: OwnedJob) -> Job:
     return job
 
 
-@router.post("/{job_id}/cancel", status_code=202, response_model=JobDetail)
+@router.post("/{job_id}/cancel", status_code=202, response_model=JobDetail, dependencies=WRITES)
 async def cancel_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> Job:
     """Stop a job. A queued one is cancelled at once, a running one within some seconds."""
     return await service.cancel(session, project_id, job_id)
 
 
-@router.post("/{job_id}/pause", status_code=202, response_model=JobDetail)
+@router.post("/{job_id}/pause", status_code=202, response_model=JobDetail, dependencies=WRITES)
 async def pause_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> Job:
     """Take a job out of the queue, or have its worker save its state and stop."""
     return await service.pause(session, project_id, job_id)
 
 
-@router.post("/{job_id}/resume", status_code=202, response_model=JobDetail)
+@router.post("/{job_id}/resume", status_code=202, response_model=JobDetail, dependencies=WRITES)
 async def resume_job(
     request: Request,
     background: BackgroundTasks,
@@ -100,7 +104,7 @@ async def resume_job(
     return await service.resume(session, project_id, job_id)
 
 
-@router.post("/{job_id}/retry", status_code=202, response_model=JobDetail)
+@router.post("/{job_id}/retry", status_code=202, response_model=JobDetail, dependencies=WRITES)
 async def retry_job(
     request: Request,
     background: BackgroundTasks,
@@ -113,13 +117,13 @@ async def retry_job(
     return await service.retry(session, project_id, job_id)
 
 
-@router.delete("/{job_id}", status_code=204)
+@router.delete("/{job_id}", status_code=204, dependencies=WRITES)
 async def delete_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> None:
     """Delete a job with all that it stored; one that runs is stopped within some seconds."""
     await service.delete(session, project_id, job_id)
 
 
-@router.get("/{job_id}/events", response_model=Page[JobEventOut])
+@router.get("/{job_id}/events", response_model=Page[JobEventOut], dependencies=READS)
 async def list_events(
     session: SessionDep, job: OwnedJob, limit: Limit = 100, cursor: Cursor = None
 ) -> object:
@@ -129,7 +133,7 @@ async def list_events(
     return make_page(events, limit, [str(event.seq) for event in events])
 
 
-@router.get("/{job_id}/metrics", response_model=Page[JobMetricOut])
+@router.get("/{job_id}/metrics", response_model=Page[JobMetricOut], dependencies=READS)
 async def list_metrics(
     session: SessionDep, job: OwnedJob, limit: Limit = 1000, cursor: Cursor = None
 ) -> object:

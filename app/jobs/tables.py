@@ -10,10 +10,12 @@ from sqlalchemy import (
     DateTime,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     SmallInteger,
     Text,
+    UniqueConstraint,
     func,
     text,
 )
@@ -46,8 +48,9 @@ class Job(Base):
         CheckConstraint(f"(status = '{Status.RUNNING}') = (claimed_at IS NOT NULL)", name="claim"),
         CheckConstraint(f"(status IN ({ENDED})) = (finished_at IS NOT NULL)", name="finished"),
         CheckConstraint("device IN ('any', 'cpu', 'gpu')", name="device"),
-        # In order: a page of jobs, the claim, how busy a project is, the sweeps.
-        Index("ix_jobs_project_id_id", "project_id", text("id DESC")),
+        # What belongs to a job refers to both; read backwards it is a page of jobs.
+        UniqueConstraint("project_id", "id"),
+        # In order: the claim, how busy a project is, the sweeps.
         Index("ix_jobs_queued", text("priority DESC"), "id", postgresql_where=QUEUED),
         Index("ix_jobs_running_by_project", "project_id", postgresql_where=RUNNING),
         Index("ix_jobs_lease_until", "lease_until", postgresql_where=RUNNING),
@@ -93,12 +96,19 @@ class Job(Base):
         return {"device": self.device, "memory_bytes": self.memory_bytes}
 
 
+def of_a_job() -> ForeignKeyConstraint:
+    """The reference of each row that belongs to a job: to one of the row's own project."""
+    return ForeignKeyConstraint(["project_id", "job_id"], ["jobs.project_id", "jobs.id"])
+
+
 class JobEvent(Base):
     """`seq` counts from 1 within a job, without gaps: it is taken under the job's row lock."""
 
     __tablename__ = "job_events"
+    __table_args__ = (of_a_job(),)
 
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    project_id: Mapped[str] = mapped_column(Text)
+    job_id: Mapped[str] = mapped_column(Text, primary_key=True)
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     attempt: Mapped[int] = mapped_column(Integer)
     type: Mapped[str] = mapped_column(Text)
@@ -112,8 +122,10 @@ class JobMetric(Base):
     """The series of one training step; a later attempt writes over the steps it repeats."""
 
     __tablename__ = "job_metrics"
+    __table_args__ = (of_a_job(),)
 
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    project_id: Mapped[str] = mapped_column(Text)
+    job_id: Mapped[str] = mapped_column(Text, primary_key=True)
     step: Mapped[int] = mapped_column(Integer, primary_key=True)
     attempt: Mapped[int] = mapped_column(Integer)
     stage: Mapped[str] = mapped_column(Text)

@@ -1,11 +1,64 @@
 """API keys: which are let in, and that every kind of bad one looks the same."""
 
-import pytest
-from fastapi.testclient import TestClient
-from sqlalchemy import Connection, select
+import asyncio
+from datetime import timedelta
 
-from app.projects.service import NewKey
-from app.projects.tables import ApiKey
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.db import async_engine
+from app.keyring import REMEMBERED_SECONDS, Keyring
+from app.projects import queries
+from app.projects.service import NewKey, create_key, revoke_key
+from app.projects.tables import ApiKey, Scope
+from app.security import key_is_valid
+from app.settings import Settings
+from tests.app.operations import Operation, operations
+from tests.app.statements import counted
+from tests.jobs import submit
+
+
+class Clock:
+    """Stands still until it is told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def bearer(key: NewKey | str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key if isinstance(key, str) else key.key}"}
+
+
+@pytest.fixture
+def clock(api: FastAPI) -> Clock:
+    """Of the key ring."""
+    clock = Clock()
+    api.state.keyring = Keyring(clock)
+    return clock
+
+
+@pytest.fixture
+def bad_keys(engine: Engine, key: NewKey) -> dict[str, str | None]:
+    """A key of each kind that lets nobody in."""
+    with engine.begin() as connection:
+        expired = create_key(connection, name="e", lifetime=timedelta(0))
+        revoked = create_key(connection, name="r")
+        revoke_key(connection, revoked.project_id, revoked.id)
+    return {
+        "missing": None,
+        "malformed": "pst_",
+        "unknown": "pst_00000000_" + "A" * 43,
+        "wrong secret": f"pst_{key.id}_" + "A" * 43,
+        "expired": expired.key,
+        "revoked": revoked.key,
+    }
 
 
 def test_a_good_key_is_let_in(client: TestClient) -> None:
@@ -34,7 +87,7 @@ def test_every_bad_key_gets_the_same_answer(anonymous: TestClient, header: str |
         "type": "urn:pst:problem:invalid_key",
         "title": "Unauthorized",
         "status": 401,
-        "detail": "The API key is missing, malformed or unknown.",
+        "detail": "The API key is missing, malformed, unknown, expired or revoked.",
         "remedy": "Send Authorization: Bearer pst_…; `pst keys create` makes one.",
         "errors": [],
         "request_id": "1",
@@ -67,18 +120,163 @@ def test_what_tells_no_secrets_needs_no_key(anonymous: TestClient, path: str) ->
     assert anonymous.get(path).status_code == 200
 
 
-def test_every_other_route_needs_one(anonymous: TestClient) -> None:
-    operations = [
-        (method, path)
-        for path, methods in anonymous.get("/openapi.json").json()["paths"].items()
-        for method in methods
-        if path not in ("/healthz", "/readyz")
-    ]
+PARAMETERS = dict.fromkeys(
+    ("job_id", "key_id", "format", "name", "namespace", "revision", "path"), "packed"
+)
 
-    answers = {
-        (method, path): anonymous.request(method, path.replace("{job_id}", "job_0"))
-        for method, path in operations
-    }
 
-    assert len(answers) >= 8
-    assert {answer.status_code for answer in answers.values()} == {401}
+def ask(client: TestClient, operation: Operation, key: NewKey | None = None) -> int:
+    headers = bearer(key) if key else {}
+    return client.request(operation.method, operation.at(PARAMETERS), headers=headers).status_code
+
+
+def test_every_other_route_needs_one(api: FastAPI, anonymous: TestClient) -> None:
+    refused = {str(each): ask(anonymous, each) for each in operations(api)}
+
+    assert len(refused) >= 30
+    # Not every GET has a HEAD.
+    assert set(refused.values()) <= {401, 405}
+    assert {refused[each] for each in refused if not each.startswith("HEAD")} == {401}
+
+
+def test_every_kind_of_bad_key_costs_the_same_statements_and_gets_the_same_answer(
+    api: FastAPI, anonymous: TestClient, bad_keys: dict[str, str | None]
+) -> None:
+    answers, statements = {}, {}
+    for kind, bad in bad_keys.items():
+        headers = {"X-Request-ID": "1"} | (bearer(bad) if bad else {})
+        with counted(api) as sent:
+            answer = anonymous.get("/jobs", headers=headers)
+        answers[kind] = (answer.status_code, answer.content, dict(answer.headers))
+        statements[kind] = sent
+
+    assert all(answer == answers["missing"] for answer in answers.values())
+    assert all(sent == statements["unknown"] for sent in statements.values() if sent)
+    # "missing" and "malformed" are one and the same: remembered.
+    assert [kind for kind, sent in statements.items() if len(sent) != 1] == ["malformed"]
+
+
+def test_looking_at_a_job_takes_one_statement_and_one_more_for_the_key_at_times(
+    api: FastAPI, client: TestClient, sessions: sessionmaker[Session], key: NewKey, clock: Clock
+) -> None:
+    job_id = submit(sessions, key.project_id)
+    counts = []
+    for seconds in (0.0, 1.0, REMEMBERED_SECONDS):
+        clock.now += seconds
+        with counted(api) as sent:
+            assert client.get(f"/jobs/{job_id}").status_code == 200
+        counts.append(len(sent))
+
+    assert counts == [2, 1, 2]
+
+
+def test_a_revoked_key_ends_within_five_seconds(
+    client: TestClient, connection: Connection, key: NewKey, clock: Clock
+) -> None:
+    assert client.get("/jobs").status_code == 200
+    with connection.begin():
+        revoke_key(connection, key.project_id, key.id)
+
+    clock.now += 5
+
+    assert client.get("/jobs").status_code == 401
+
+
+def test_a_key_that_expired_ends_within_five_seconds(
+    client: TestClient, connection: Connection, clock: Clock
+) -> None:
+    assert client.get("/jobs").status_code == 200
+    with connection.begin():
+        connection.execute(update(ApiKey).values(expires_at=ApiKey.created_at))
+
+    clock.now += 5
+
+    assert client.get("/jobs").status_code == 401
+
+
+def test_a_flood_of_made_up_keys_makes_the_ring_forget_no_key(
+    api: FastAPI, anonymous: TestClient, key: NewKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.keyring.REMEMBERED", 3)
+    anonymous.get("/jobs", headers=bearer(key))
+    for number in range(10):
+        anonymous.get("/jobs", headers=bearer(f"pst_{number:08x}_" + "A" * 43))
+
+    with counted(api) as sent:
+        assert anonymous.get("/jobs", headers=bearer(key)).status_code == 200
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_a_key_reaches_the_routes_of_its_scope_and_admin_all(
+    api: FastAPI, anonymous: TestClient, engine: Engine, scope: Scope
+) -> None:
+    with engine.begin() as connection:
+        narrow = create_key(connection, name="narrow", scopes=[scope])
+
+    refused = {each for each in operations(api) if ask(anonymous, each, narrow) == 403}
+
+    enough = (scope,) if scope is not Scope.ADMIN else tuple(Scope)
+    others = {each for each in operations(api) if not set(each.scopes) <= set(enough)}
+    assert refused <= others
+    # Not every GET has a HEAD.
+    assert {each.method for each in others - refused} <= {"HEAD"}
+
+
+def test_every_route_declares_one_scope(api: FastAPI) -> None:
+    assert {each.scopes for each in operations(api)} <= {(scope,) for scope in Scope}
+
+
+def test_a_missing_scope_is_named(anonymous: TestClient, engine: Engine) -> None:
+    with engine.begin() as connection:
+        narrow = create_key(connection, name="narrow", scopes=[Scope.JOBS_READ])
+
+    answer = anonymous.post("/jobs", headers=bearer(narrow), json={})
+
+    assert answer.status_code == 403
+    assert answer.json()["type"].endswith("insufficient_scope")
+    assert "jobs:write" in answer.json()["detail"]
+    assert 'scope="jobs:write"' in answer.headers["www-authenticate"]
+
+
+def test_when_a_key_was_last_used_is_written_behind_the_requests(
+    api: FastAPI, key: NewKey, connection: Connection
+) -> None:
+    last_used = select(ApiKey.last_used_at)
+    with TestClient(api) as client:
+        with counted(api) as sent:
+            client.get("/jobs", headers=bearer(key))
+        assert not any("UPDATE" in statement for statement in sent)
+        with connection.begin():
+            assert connection.scalar(last_used) is None
+    # The API has ended.
+    assert connection.scalar(last_used) is not None
+
+
+def test_when_a_key_was_last_used_is_written_once_a_minute(engine: Engine, key: NewKey) -> None:
+    written = []
+    for _ in range(2):
+        with engine.begin() as connection:
+            connection.execute(queries.write_last_used([key.id]))
+            written.append(connection.scalar(select(ApiKey.last_used_at)))
+
+    assert written[0] == written[1]
+
+
+def test_what_goes_on_for_long_can_ask_again_whether_its_key_is_valid(
+    settings: Settings, bad_keys: dict[str, str | None], key: NewKey
+) -> None:
+    async def validity() -> dict[str, bool]:
+        engine = async_engine(settings.database_url or "")
+        async with AsyncSession(engine) as session:
+            found = {
+                kind: await key_is_valid(session, (bad or "pst_none").split("_")[1])
+                for kind, bad in {"good": key.key, **bad_keys}.items()
+            }
+        await engine.dispose()
+        return found
+
+    valid = {kind for kind, is_valid in asyncio.run(validity()).items() if is_valid}
+
+    # Its secret is not looked at again.
+    assert valid == {"good", "wrong secret"}

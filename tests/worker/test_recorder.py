@@ -33,7 +33,7 @@ def job(sessions: sessionmaker[Session], key: NewKey) -> Job:
 
 @pytest.fixture
 def recorder(sessions: sessionmaker[Session], job: Job) -> Recorder:
-    return Recorder(sessions, job.id, job.attempt)
+    return Recorder(sessions, job)
 
 
 def metrics(sessions: sessionmaker[Session], job: Job) -> dict[int, JobMetric]:
@@ -150,7 +150,7 @@ def test_what_the_database_does_not_take_is_kept_and_written_once_later(
     sessions: sessionmaker[Session], engine: Engine, job: Job
 ) -> None:
     switched = sessionmaker(sync_engine(AWAY))
-    recorder = Recorder(switched, job.id, job.attempt)
+    recorder = Recorder(switched, job)
     recorder.add(TRAINING)
     recorder.add(progress(1))
     recorder.flush(force=True)
@@ -172,7 +172,7 @@ def test_a_locked_job_row_delays_events_and_loses_none(
 ) -> None:
     options = {"options": "-c lock_timeout=100ms"}
     impatient = create_engine(engine.url, poolclass=NullPool, connect_args=options)
-    recorder = Recorder(sessionmaker(impatient), job.id, job.attempt)
+    recorder = Recorder(sessionmaker(impatient), job)
     recorder.add(TRAINING)
     with sessions.begin() as session:
         session.execute(select(Job).where(Job.id == job.id).with_for_update())

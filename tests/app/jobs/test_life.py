@@ -113,7 +113,8 @@ def test_an_event_that_is_written_after_the_commit_does_not_pass(
             return None
         found = state.invoke_statement().freeze()
         for job in found().scalars():
-            row = {"job_id": job.id, "seq": job.event_seq, "attempt": job.attempt, **late}
+            whose = {"project_id": job.project_id, "job_id": job.id, "attempt": job.attempt}
+            row = {**whose, "seq": job.event_seq, **late}
             state.session.info.setdefault("late_events", []).append(row)
         return found()
 
@@ -143,8 +144,9 @@ def test_an_event_that_is_numbered_without_the_row_lock_does_not_pass(
         moved = counted.returning(*Job.__table__.columns).cte("moved")
         last = select(func.coalesce(func.max(JobEvent.seq), 0))
         number = last.where(JobEvent.job_id == moved.c.id).scalar_subquery() + 1
-        values = (moved.c.id, number, moved.c.attempt, literal(kind, Text), literal(data, JSONB))
-        columns = ["job_id", "seq", "attempt", "type", "data"]
+        whose = (moved.c.project_id, moved.c.id, moved.c.attempt)
+        values = (*whose, number, literal(kind, Text), literal(data, JSONB))
+        columns = ["project_id", "job_id", "attempt", "seq", "type", "data"]
         logged = insert(JobEvent).from_select(columns, select(*values)).cte("logged")
         both = select(Job).from_statement(select(moved).add_cte(logged))
         return cast("ChangedJobs", both.execution_options(populate_existing=True))

@@ -90,7 +90,7 @@ def test_metrics_come_in_order_of_steps(
         for step in (20, 10, 30)
     ]
     with sessions.begin() as session:
-        session.execute(queries.write_metrics(job.id, job.attempt, rows))
+        session.execute(queries.write_metrics(job, rows))
 
     first = client.get(f"/jobs/{job.id}/metrics", params={"limit": 2}).json()
     rest = client.get(f"/jobs/{job.id}/metrics", params={"cursor": first["next_cursor"]}).json()

@@ -1,0 +1,111 @@
+"""``pst keys``: an operator's way to the keys of any project, the first admin's included."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from sqlalchemy.orm import Session
+
+from app.backends import running_backends
+from app.db import sync_engine
+from app.problems import Problem
+from app.projects import service
+from app.projects.schemas import KeyCreated, KeyOut
+from app.projects.service import DEFAULT_PROJECT, NewKey
+from app.projects.tables import Scope
+from app.settings import Settings
+
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+
+# What a pipeline needs.
+SCOPES = [Scope.JOBS_READ, Scope.JOBS_WRITE, Scope.DATASETS_WRITE]
+MOST_KEYS = 10_000
+
+ProjectOption = Annotated[str, typer.Option("--project", help="Its name.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON, an object a line.")]
+KeyArgument = Annotated[str, typer.Argument(help="The key's id; `pst keys list` shows it.")]
+
+
+@keys.command("create")
+def create(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    project: Annotated[str, typer.Option(help="Made if there is none.")] = DEFAULT_PROJECT,
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help="May be given several times. Default: all but admin."),
+    ] = None,
+    expires_in_days: Annotated[
+        float | None, typer.Option(min=0.0, help="Default: it ends when it is revoked.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an API key and show it, once."""
+    lifetime = None if expires_in_days is None else timedelta(days=expires_in_days)
+    with _database() as session:
+        new = service.create_key(
+            session, name=name, project=project, scopes=scope or SCOPES, lifetime=lifetime
+        )
+    _show(new, project, as_json=as_json)
+
+
+@keys.command("list")
+def list_(project: ProjectOption = DEFAULT_PROJECT, as_json: JsonOption = False) -> None:
+    """Show a project's keys, those that ended too."""
+    with _database() as session:
+        project_id = service.find_project(session, project)
+        rows = service.list_keys(session, project_id, limit=MOST_KEYS)
+    for key in map(KeyOut.model_validate, rows):
+        if as_json:
+            typer.echo(key.model_dump_json())
+        else:
+            ends = f"until {key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "until revoked"
+            state = ends if key.active else "ended"
+            typer.echo(f"{key.id}  {state}  {' '.join(key.scopes)}  {key.name}")
+
+
+@keys.command("rotate")
+def rotate(
+    key_id: KeyArgument,
+    grace_hours: Annotated[
+        float, typer.Option(min=0.0, help="How long the key stays valid beside its successor.")
+    ] = service.GRACE / timedelta(hours=1),
+    project: ProjectOption = DEFAULT_PROJECT,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key's successor and show it, once."""
+    with _database() as session:
+        project_id = service.find_project(session, project)
+        new = service.rotate_key(session, project_id, key_id, grace=timedelta(hours=grace_hours))
+    _show(new, project, as_json=as_json)
+
+
+@keys.command("revoke")
+def revoke(key_id: KeyArgument, project: ProjectOption = DEFAULT_PROJECT) -> None:
+    """End a key, everywhere within five seconds."""
+    with _database() as session:
+        service.revoke_key(session, service.find_project(session, project), key_id)
+
+
+@contextmanager
+def _database() -> Iterator[Session]:
+    try:
+        with (
+            running_backends(Settings()) as settings,
+            Session(sync_engine(settings.database_url or "")) as session,
+            session.begin(),
+        ):
+            yield session
+    except Problem as problem:
+        typer.echo(f"pst: {problem.detail}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _show(new: NewKey, project: str, *, as_json: bool) -> None:
+    if as_json:
+        shown = KeyCreated.model_validate({**new.row._asdict(), "key": new.key})
+        typer.echo(json.dumps({**shown.model_dump(mode="json"), "project": project}))
+    else:
+        typer.echo(f"{new.key}\nIt is shown only now.")

@@ -1,0 +1,170 @@
+"""Projects do not see each other: whatever is asked, of another's as of what never was.
+
+The routes are read from the API's own description: a new one is asked by itself.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy import Connection, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.artifacts.tables import Artifact
+from app.jobs.tables import Job, JobEvent
+from app.projects.service import NewKey
+from app.projects.tables import ApiKey
+from app.settings import Settings
+from tests.app.operations import HUB, Operation, operations
+from tests.jobs import bring_to, claim, submit
+from tests.published import publish
+
+NOBODYS_JOB = "job_" + "0" * 32
+NOBODYS_KEY = "00000000"
+OWNED = ("{job_id}", "{key_id}", "{namespace}")
+# Of what there is, and other ways to it.
+ASKED_WITH: tuple[Mapping[str, str], ...] = (
+    {},
+    {"Accept": "text/event-stream", "Last-Event-ID": "0"},
+    {"Range": "bytes=0-1", "If-None-Match": "*"},
+)
+
+
+@pytest.fixture
+def foreign_job(
+    settings: Settings,
+    sessions: sessionmaker[Session],
+    foreign_key: NewKey,
+    checkpoints: dict[str, Path],
+) -> Job:
+    """A finished one: of all states the one of which there is most to see."""
+    submit(sessions, foreign_key.project_id)
+    job = claim(sessions)
+    publish(sessions, settings, job, checkpoints)
+    return job
+
+
+def path_of(operation: Operation, job_id: str, key_id: str) -> str:
+    hub = operation.path.startswith(HUB)
+    return operation.at(
+        {
+            "job_id": job_id,
+            "key_id": key_id,
+            "format": "packed",
+            "namespace": "jobs",
+            "name": job_id if hub else "config.json",
+            "revision": "main",
+            "path": "" if "/tree/" in operation.path else "config.json",
+        }
+    )
+
+
+class Answer(Protocol):
+    status_code: int
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def is_success(self) -> bool: ...
+
+
+Ask = Callable[[Operation, str, str, Mapping[str, str]], Answer]
+
+
+@pytest.fixture
+def ask(client: TestClient) -> Ask:
+    def ask(operation: Operation, job_id: str, key_id: str, more: Mapping[str, str]) -> Answer:
+        path = path_of(operation, job_id, key_id)
+        return client.request(operation.method, path, headers={"X-Request-ID": "1", **more})
+
+    return ask
+
+
+def told(answer: Answer, *ids: str) -> tuple[int, str, dict[str, str]]:
+    """All that an answer tells but the id that it was asked for."""
+    text = answer.text
+    for each in ids:
+        text = text.replace(each, "ID")
+    return answer.status_code, text, dict(answer.headers)
+
+
+def state(connection: Connection) -> list[object]:
+    with connection.begin():
+        return [
+            connection.execute(select(table)).all() for table in (Job, JobEvent, Artifact, ApiKey)
+        ]
+
+
+def test_what_is_another_projects_answers_as_what_never_was(
+    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign_job: Job, connection: Connection
+) -> None:
+    of_one = [each for each in operations(api) if any(owned in each.path for owned in OWNED)]
+    before = state(connection)
+    for operation in of_one:
+        for more in ASKED_WITH:
+            foreign = ask(operation, foreign_job.id, foreign_key.id, more)
+            nobodys = ask(operation, NOBODYS_JOB, NOBODYS_KEY, more)
+
+            ids = (foreign_job.id, foreign_key.id, NOBODYS_JOB, NOBODYS_KEY)
+            assert told(foreign, *ids) == told(nobodys, *ids), operation
+            assert foreign.status_code == 404 or (
+                operation.method == "HEAD" and foreign.status_code == 405
+            ), operation
+    assert len(of_one) >= 24
+    assert state(connection) == before
+
+
+def test_its_own_project_gets_another_answer(
+    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign_job: Job
+) -> None:
+    """Or the test above would compare two ways of asking for nothing."""
+    own = {"Authorization": f"Bearer {foreign_key.key}"}
+    # The key itself last, and the job just before.
+    asked = sorted(
+        operations(api), key=lambda each: (each.method == "DELETE", "key_id" in each.path)
+    )
+    for operation in asked:
+        if any(owned in operation.path for owned in OWNED):
+            answer = ask(operation, foreign_job.id, foreign_key.id, own)
+            assert answer.status_code != 404, operation
+            assert answer.is_success or answer.status_code in (405, 409), operation
+
+
+def test_no_list_shows_anything_of_another_project(
+    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign_job: Job
+) -> None:
+    lists = [each for each in operations(api) if each.method == "GET" and "{" not in each.path]
+    for operation in lists:
+        answer = ask(operation, "", "", {})
+
+        assert answer.is_success, operation
+        assert foreign_job.id not in answer.text, operation
+        assert foreign_key.id not in answer.text, operation
+        assert foreign_key.project_id not in answer.text, operation
+    assert {"GET /jobs", "GET /keys"} <= {str(each) for each in lists}
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/keys"])
+def test_a_cursor_of_another_project_leads_to_nothing_of_it(
+    client: TestClient,
+    sessions: sessionmaker[Session],
+    key: NewKey,
+    foreign_key: NewKey,
+    path: str,
+) -> None:
+    for project_id in (key.project_id, foreign_key.project_id):
+        bring_to(sessions, project_id, "queued")
+        bring_to(sessions, project_id, "queued")
+    own = {"Authorization": f"Bearer {foreign_key.key}"}
+    cursor = client.get(path, params={"limit": 1}, headers=own).json()["next_cursor"]
+
+    answer = client.get(path, params={"cursor": cursor or ""})
+
+    shown = {each["id"] for each in answer.json()["data"]}
+    mine = {each["id"] for each in client.get(path).json()["data"]}
+    assert shown <= mine
