@@ -8,7 +8,7 @@ SECONDS ?= 60
 KILLS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e chaos kills lint types format serve docs
+.PHONY: help install demo test e2e chaos kills lint types format serve docs openapi
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | expand -t 10
@@ -52,6 +52,9 @@ types: $(STAMP) ## Check types
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+openapi: $(STAMP) ## Write docs/openapi.json and docs/problems.md anew
+	$(BIN)/python -m app.reference
 
 docs: $(STAMP) ## Check that the docs' links and commands are true
 	$(BIN)/python -m pytest tests/docs

@@ -100,12 +100,12 @@ class CompressionSpec(Strict):
     it takes a minute or two."""
     limits: Limits = Limits()
 
-    @field_validator("dataset", mode="before")
+    @field_validator("dataset", mode="before", json_schema_input_type=Dataset | ReferenceText)
     @classmethod
     def _accept_a_bare_reference(cls, value: object) -> object:
         return {"ref": value} if isinstance(value, str) else value
 
-    @field_validator("task", mode="before")
+    @field_validator("task", mode="before", json_schema_input_type=Task | None)
     @classmethod
     def _glue_says_its_task(cls, value: object, info: ValidationInfo) -> object:
         if value is not None:
@@ -113,7 +113,7 @@ class CompressionSpec(Strict):
         glue = _glue(info)
         return glue.task if glue else "text-classification"
 
-    @field_validator("metric", mode="before")
+    @field_validator("metric", mode="before", json_schema_input_type=Metric | None)
     @classmethod
     def _glue_and_task_say_their_metric(cls, value: object, info: ValidationInfo) -> object:
         if value is not None:

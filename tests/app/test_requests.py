@@ -42,5 +42,5 @@ def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(
         readiness = client.get("/readyz")
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-    assert answer.json()["type"] == "urn:pst:problem:database_unavailable"
+    assert answer.json()["type"] == "/problems/database_unavailable"
     assert (readiness.status_code, readiness.json()["database"]) == (503, False)
