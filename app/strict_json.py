@@ -69,7 +69,7 @@ def _leaves(value: object) -> Iterator[tuple[Location, object]]:
     waiting: list[tuple[Location, object]] = [((), value)]
     while waiting:
         location, value = waiting.pop()
-        if len(location) > MAX_DEPTH:
+        if isinstance(value, dict | list) and len(location) >= MAX_DEPTH:
             raise _too_deep()
         if isinstance(value, dict):
             yield from ((location, name) for name in value)

@@ -30,6 +30,8 @@ def serve(app: ASGIApp) -> Iterator[Served]:
     served = Served()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        # The server does so only after it says that it has started.
+        listener.listen()
         served.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         started = threading.Event()
         config = uvicorn.Config(_Cutting(app, served, started), log_config=None, **SERVER)
