@@ -4,7 +4,7 @@ Which error a rule raises stands beside the rule; what the kinds mean is in kind
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app import kinds
 from app.db import DATABASE_AWAY
@@ -22,6 +23,7 @@ from pst_core.errors import PstError
 
 logger = logging.getLogger(__name__)
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -142,16 +144,27 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, Problem):
         return error.answer(_request_id(request))
     if isinstance(error, HTTPException):
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_allowed(request))
         kind = HTTPStatus(error.status_code).name.lower()
         return _answer(
             _request_id(request),
             error.status_code,
             kind,
             error.detail,
-            headers=error.headers,
+            headers=headers,
             remedy=kinds.KINDS[kind].remedy if kind in kinds.KINDS else "",
         )
     raise error
+
+
+def _allowed(request: Request) -> Iterator[str]:
+    """The methods of all routes of the path; Starlette tells those of the first one alone."""
+    for method in METHODS:
+        scope = {"type": "http", "path": request.scope["path"], "method": method}
+        if any(route.matches(scope)[0] == Match.FULL for route in request.app.routes):
+            yield method
 
 
 def _invalid_request(request: Request, error: Exception) -> JSONResponse:

@@ -1,6 +1,7 @@
 """Callers that send too much, too slowly or nothing at all, over real sockets."""
 
 import contextlib
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 import httpx
 import psutil
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from app import connections
 from app.main import create_app
@@ -135,9 +137,10 @@ def test_a_length_that_contradicts_itself_is_refused(
     served: Served, key: NewKey, headers: tuple[str, ...]
 ) -> None:
     with connect(served, post(key, *headers, body=b"{}abc")) as connection:
-        status = everything(connection).split(b" ")[1]
+        head, _, body = everything(connection).partition(b"\r\n\r\n")
 
-    assert status in (b"400", b"501")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert json.loads(body)["type"] == "/problems/bad_request"
 
 
 @pytest.mark.parametrize(
@@ -197,6 +200,55 @@ def test_two_hundred_slow_callers_hold_up_nobody_and_are_all_cut_off(
     assert taken < PATIENCE / 2
 
 
+async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+    """An answer of 200 MB, in pieces."""
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(200):
+        await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+
+
+def test_an_answer_that_nobody_takes_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "STALL_SECONDS", DEADLINE)
+    with (
+        serve(endless) as served,
+        connect(served, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") as connection,
+    ):
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        port = connection.getsockname()[1]
+        give_up_at = time.monotonic() + PATIENCE
+        while any(
+            peer.raddr and peer.raddr.port == port and peer.status == psutil.CONN_ESTABLISHED
+            for peer in psutil.Process().net_connections("tcp")
+            if peer.laddr.port != port
+        ):
+            assert time.monotonic() < give_up_at, "the server still keeps the connection"
+            time.sleep(0.05)
+
+
+def test_an_answer_that_is_taken_slowly_is_sent_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "STALL_SECONDS", DEADLINE)
+    received = 0
+    with (
+        serve(endless) as served,
+        connect(served, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") as connection,
+    ):
+        before = time.monotonic()
+        while received < 200 << 20:
+            received += len(connection.recv(1 << 24))
+            # As slow as takes twice the deadline.
+            ahead = 2 * DEADLINE * received / (200 << 20) - (time.monotonic() - before)
+            time.sleep(max(0.0, ahead))
+
+    assert received >= 200 << 20
+
+
 def test_every_connection_of_the_service_has_a_deadline() -> None:
     assert 0 < connections.HEAD_SECONDS <= 30
+    assert 0 < connections.STALL_SECONDS <= 120
     assert connections.SERVER["http"] is connections.Connection
