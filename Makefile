@@ -8,10 +8,10 @@ SECONDS ?= 60
 KILLS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e chaos kills lint types format serve docs
+.PHONY: help install demo test e2e chaos kills lint types format serve docs openapi fuzz-api
 
 help: ## Show this list
-	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 10
 
 install: $(STAMP) ## Make .venv with everything in it
 
@@ -41,6 +41,9 @@ chaos: $(STAMP) ## Disturb a whole installation: make chaos SEED=7 SECONDS=60
 kills: $(STAMP) ## Kill what works on one real job: make kills SEED=7 KILLS=20
 	$(BIN)/python -m tests.faults.kills --seed $(SEED) --kills $(KILLS)
 
+fuzz-api: $(STAMP) ## Ask the API at random, by its description: make fuzz-api SECONDS=300
+	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/fuzz --capture=no
+
 lint: $(STAMP) ## Check style and the rules of who may import whom
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -52,6 +55,9 @@ types: $(STAMP) ## Check types
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+openapi: $(STAMP) ## Write docs/openapi.json and docs/problems.md anew
+	$(BIN)/python -m app.reference
 
 docs: $(STAMP) ## Check that the docs' links and commands are true
 	$(BIN)/python -m pytest tests/docs

@@ -10,6 +10,7 @@ import typer
 import uvicorn
 
 from app.backends import environment, running_backends
+from app.connections import SERVER
 from app.db import upgrade
 from app.embedded import EmbeddedError
 from app.main import create_app
@@ -78,7 +79,7 @@ def api(
             port=port,
             log_level="warning",
             access_log=False,
-            timeout_graceful_shutdown=10,
+            **SERVER,
         )
         sockets = None if fd is None else [socket.socket(fileno=fd)]
         uvicorn.Server(config).run(sockets)

@@ -24,6 +24,7 @@ from pst_core.points import reached
 DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 
 POOL_SIZE = 10  # several API processes must fit into PostgreSQL's 100 connections
+POOL_SECONDS = 5  # a request that gets no connection by then is answered with 503
 
 # Short statements on single rows: what takes longer waits on something that is wrong.
 CONNECT_ARGS = {
@@ -52,7 +53,12 @@ class Base(DeclarativeBase):
 
 def async_engine(url: str) -> AsyncEngine:
     return create_async_engine(
-        url, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True, connect_args=CONNECT_ARGS
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=POOL_SECONDS,
+        pool_pre_ping=True,
+        connect_args=CONNECT_ARGS,
     )
 
 

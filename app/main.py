@@ -8,7 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from app import health, problems, queue
+from app import health, problem_pages, problems, queue
 from app.artifacts.contents import Contents
 from app.artifacts.router import router as artifacts_router
 from app.db import async_engine
@@ -16,7 +16,8 @@ from app.hub import errors as hub_errors
 from app.hub.router import router as hub_router
 from app.jobs.router import router as jobs_router
 from app.keyring import Keyring
-from app.middleware import BodyLimit, RequestId
+from app.middleware import Limits, RequestId
+from app.openapi import Api
 from app.projects.router import router as keys_router
 from app.settings import Settings
 from app.storage import LocalStorage
@@ -43,11 +44,12 @@ def create_app(settings: Settings) -> FastAPI:
             await writing
         await engine.dispose()
 
-    app = FastAPI(
+    app = Api(
         title="pst-service",
         description=DESCRIPTION,
         version=version("pst-service"),
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
     app.state.engine = engine
@@ -56,10 +58,16 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.celery = queue.sender(settings.broker_url)
     app.state.storage = LocalStorage(settings.storage_dir)
     app.state.contents = Contents()
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Limits, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(RequestId)
     problems.install(app)
-    for router in (health.router, jobs_router, artifacts_router, keys_router):
+    for router in (
+        health.router,
+        problem_pages.router,
+        jobs_router,
+        artifacts_router,
+        keys_router,
+    ):
         app.include_router(router)
     app.mount("/hf", _hub(app))
     return app

@@ -1,14 +1,21 @@
-"""What every request passes: an id for it, and a limit on its body. Rules of nouns are not here."""
+"""What every request passes: an id for it, and limits on what is read. No rules of nouns."""
 
+import asyncio
 import re
+from email.message import Message as MimeHeaders
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import strict_json
 from app.problems import Problem
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+MAX_URL_BYTES = 16 * 1024
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024  # of all together
 
 
 class RequestId:
@@ -34,27 +41,139 @@ class RequestId:
         await self.app(scope, receive, send_with_id)
 
 
-class BodyLimit:
-    """Counts what arrives: a declared length may lie or be absent."""
+class Limits:
+    """Refuses what is too long, too slow or in no form that is read, before anything is done.
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    A JSON body is read as a whole and checked; what it holds is left in the scope, as
+    ``json_body``. Others are passed on as they arrive.
+
+    Args:
+        app: What is behind it.
+        max_bytes: Of a body, counted as they arrive: a declared length may lie or be absent.
+        seconds: In which a body must have arrived.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived = 0
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body = _Body(receive, self.max_bytes, asyncio.get_running_loop().time() + self.seconds)
+        try:
+            headers = Headers(scope=scope)
+            _check_head(scope, headers)
+            if _is_json(headers) and (content := await body.read()):
+                scope["json_body"] = strict_json.parse(content)
+        except Problem as problem:
+            await problem.answer(scope["request_id"])(scope, receive, send)
+            return
 
-        async def receive_counted() -> Message:
-            nonlocal arrived
-            message = await receive()
-            arrived += len(message.get("body", b""))
-            if arrived > self.max_bytes:
-                raise Problem(
-                    413,
-                    "body_too_large",
-                    f"The body has more than {self.max_bytes} bytes.",
-                    remedy="Send the spec alone; data is named by reference.",
-                )
-            return message
+        async def send_noticed(message: Message) -> None:
+            body.answered = True
+            await send(message)
 
-        await self.app(scope, receive_counted, send)
+        await self.app(scope, body.receive, send_noticed)
+
+
+class _Body:
+    def __init__(self, receive: Receive, max_bytes: int, deadline: float) -> None:
+        self.answered = False
+        self._receive = receive
+        self._max_bytes = max_bytes
+        self._deadline = deadline
+        self._arrived = 0
+        self._complete = False
+        self._kept: list[Message] = []
+
+    async def read(self) -> bytes:
+        """All of it; it is kept, to be received once more."""
+        kept: list[Message] = []
+        while not self._complete:
+            kept.append(await self.receive())
+        self._kept = kept[::-1]
+        return b"".join(message.get("body", b"") for message in kept)
+
+    async def receive(self) -> Message:
+        if self._kept:
+            return self._kept.pop()
+        if self._complete:
+            # What comes now is that the client has gone.
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            return self._give_up(_too_slow())
+        self._arrived += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        if self._arrived > self._max_bytes:
+            return self._give_up(_too_large(self._max_bytes))
+        return message
+
+    def _give_up(self, problem: Problem) -> Message:
+        if self.answered:
+            # It is too late to say why.
+            return {"type": "http.disconnect"}
+        raise problem
+
+
+def _is_json(headers: Headers) -> bool:
+    # As FastAPI decides it: what it reads as JSON must have been looked at here.
+    mime = MimeHeaders()
+    mime["content-type"] = headers.get("content-type", "")
+    subtype = mime.get_content_subtype()
+    return mime.get_content_maintype() == "application" and (
+        subtype == "json" or subtype.endswith("+json")
+    )
+
+
+def _check_head(scope: Scope, headers: Headers) -> None:
+    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
+        raise Problem(
+            414,
+            "uri_too_long",
+            f"Path and query have more than {MAX_URL_BYTES} bytes.",
+            remedy="Send next_cursor as it came; no other parameter is long.",
+        )
+    size = sum(len(name) + len(value) for name, value in headers.raw)
+    if len(headers.raw) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        raise Problem(
+            431,
+            "headers_too_large",
+            f"There are more than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES} bytes of them.",
+            remedy="Send only those that are needed.",
+        )
+    # Bytes that unpack to many more are nothing that a spec needs.
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise Problem(
+            415,
+            "unsupported_media_type",
+            "The body is compressed.",
+            field="Content-Encoding",
+            remedy="Send it as it is, without Content-Encoding.",
+            headers={"Accept-Encoding": "identity"},
+        )
+
+
+def _too_slow() -> Problem:
+    return Problem(
+        408,
+        "body_too_slow",
+        "The body did not arrive in time.",
+        remedy="Send it again, at once.",
+        headers={"Connection": "close"},
+    )
+
+
+def _too_large(max_bytes: int) -> Problem:
+    return Problem(
+        413,
+        "body_too_large",
+        f"The body has more than {max_bytes} bytes.",
+        remedy="Send the spec alone; data is named by reference.",
+        headers={"Connection": "close"},
+    )

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     keep_snapshots_seconds: Seconds = 7 * 24 * 3600.0
     """How long the snapshots of a failed or cancelled job are kept for a retry."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 256 * 1024
+    """Of a request."""
+    body_seconds: Seconds = 20.0
+    """In which the body of a request must have arrived."""
 
     @field_validator("file_roots", "packages", mode="before")
     @classmethod

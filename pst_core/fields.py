@@ -31,8 +31,12 @@ def _storable(text: str) -> str:
     return text
 
 
+# As JSON has them: true is no 1, "1" no number, 1 no true.
+Int = Annotated[int, Field(strict=True)]
+Float = Annotated[float, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_storable)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+Fraction = Annotated[Float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[Float, Field(ge=0, le=1)]
+Rate = Annotated[Float, Field(gt=0, le=1)]

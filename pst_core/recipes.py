@@ -7,22 +7,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pst_core.fields import Rate, Share, Strict
+from pst_core.fields import Flag, Float, Int, Rate, Share, Strict
 
 Precision = Literal["float32", "bfloat16"]
 Preset = Literal["default", "paper", "paper-released"]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Count = Annotated[Int, Field(ge=0, le=1_000_000)]
 
 
 class Hyperparameters(Strict):
     """Every number of the recipe; the defaults are the preset `paper`."""
 
-    epochs: Annotated[float, Field(gt=0, le=1000)] = 3.0
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    epochs: Annotated[Float, Field(gt=0, le=1000)] = 3.0
+    batch_size: Annotated[Int, Field(ge=1, le=4096)] = 32
     """Examples a step."""
-    accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
+    accumulation: Annotated[Int, Field(ge=1, le=1024)] = 1
     """Forwards and backwards a step, each on a share of the batch; saves memory, costs time."""
-    max_length: Annotated[int, Field(ge=4, le=8192)] = 128
+    max_length: Annotated[Int, Field(ge=4, le=8192)] = 128
     """Tokens; longer texts are cut, and the text of causal-lm is cut into such blocks."""
     learning_rate: Rate = 5e-4
     """Of V and, divided by rate_ratio, of U (method `pst`)."""
@@ -30,10 +30,10 @@ class Hyperparameters(Strict):
     """Of the adapters of the method `lora`."""
     score_learning_rate: Rate = 5e-4
     """Of B, R, C and, divided by rate_ratio, of A; of the scores of the method `movement`."""
-    rate_ratio: Annotated[float, Field(ge=1, le=1e6)] = 1.0
+    rate_ratio: Annotated[Float, Field(ge=1, le=1e6)] = 1.0
     """How many times faster the factors that start at zero learn than U and A, which start at
     random (LoRA+, Hayou et al. 2024, arXiv 2402.12354)."""
-    score_travel: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    score_travel: Annotated[Float, Field(gt=0, le=1e6)] | None = None
     """The most that the scores' rates of all steps may sum to: it bounds how far a learned score
     can move from |W'|, however long the run. Null: no bound."""
     head_learning_rate: Rate = 1e-3
@@ -42,50 +42,50 @@ class Hyperparameters(Strict):
     dense_learning_rate: Rate = 5e-5
     """Of all weights but the head's, where they are trained: method and baseline `dense`, and
     `magnitude`, `movement`, `random`."""
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    learning_rate_warmup: Annotated[float, Field(ge=0, lt=1)] = 0.06
+    weight_decay: Annotated[Float, Field(ge=0, le=1)] = 0.0
+    learning_rate_warmup: Annotated[Float, Field(ge=0, lt=1)] = 0.06
     """Share of the steps over which the rates rise, before they fall to zero."""
     learning_rate_decay: Literal["linear", "cosine"] = "linear"
     """How the rates fall."""
-    max_gradient_norm: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    max_gradient_norm: Annotated[Float, Field(gt=0, le=1e6)] = 1.0
     dropout: Share | None = None
     """Of the model while it is made sparse; null: what its configuration says."""
-    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    rank: Annotated[Int, Field(ge=1, le=1024)] = 8
     """Rank of U V, the weight update; of the adapters of the method `lora`."""
-    score_rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    score_rank: Annotated[Int, Field(ge=1, le=1024)] = 8
     """Rank of A B in the importance score."""
-    alpha1: Annotated[float, Field(ge=0, le=1e3)] = 1.0
+    alpha1: Annotated[Float, Field(ge=0, le=1e3)] = 1.0
     """Weight of A B in the importance score."""
-    alpha2: Annotated[float, Field(ge=0, le=1e3)] = 1.0
+    alpha2: Annotated[Float, Field(ge=0, le=1e3)] = 1.0
     """Weight of R + C in the importance score."""
-    beta: Annotated[float, Field(ge=0, le=1e3)] = 1.0
+    beta: Annotated[Float, Field(ge=0, le=1e3)] = 1.0
     """Weight of U V in the updated weight."""
-    relative: bool = False
+    relative: Flag = False
     """Whether alpha1, alpha2 and beta count in standard deviations of each pretrained matrix, those
     of A B and U V divided by √rank, so that one rate suits all matrices, models and ranks."""
-    initial_warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    initial_warmup: Annotated[Float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps before the sparsity starts to rise."""
-    final_hold: Annotated[float, Field(ge=0, lt=1, validate_default=True)] = 0.3
+    final_hold: Annotated[Float, Field(ge=0, lt=1, validate_default=True)] = 0.3
     """Share of the steps trained at the target sparsity."""
-    train_head: bool = True
+    train_head: Flag = True
     """Whether a task head that starts at random trains (method `pst`; all others train it)."""
-    train_biases_and_norms: bool = False
+    train_biases_and_norms: Flag = False
     """Whether the biases and norms of the frozen model train (method `pst`)."""
     distillation: Share = 0.0
     """Weight of the distance to the dense baseline's logits in the loss; the task's loss has the
     rest. It needs `baseline: train`."""
-    distillation_temperature: Annotated[float, Field(gt=0, le=100)] = 2.0
+    distillation_temperature: Annotated[Float, Field(gt=0, le=100)] = 2.0
     validations: Count = 0
     """How often the validation split is scored while training at the target sparsity."""
     patience: Count = 0
     """Stop early after so many validations without a better score; 0: never."""
-    keep_best: bool = False
+    keep_best: Flag = False
     """Keep the weights of the best validation rather than the last."""
-    calibration_rows: Annotated[int, Field(ge=1, le=100_000)] = 128
+    calibration_rows: Annotated[Int, Field(ge=1, le=100_000)] = 128
     """Examples of the training split that the method `wanda` sees."""
-    beams: Annotated[int, Field(ge=1, le=64)] = 5
+    beams: Annotated[Int, Field(ge=1, le=64)] = 5
     """Of the beam search that writes completions for evaluation."""
-    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 64
+    max_new_tokens: Annotated[Int, Field(ge=1, le=8192)] = 64
     """Of each such completion."""
     precision: Precision = "float32"
     """Of the matrix products; the factors, scores and masks are always float32."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_serializer, field_validator
 
 from pst_core.dataset_spec import Dataset, ReferenceText, Role
-from pst_core.fields import Fraction, Strict, Text
+from pst_core.fields import Flag, Float, Fraction, Int, Strict, Text
 from pst_core.glue import Glue, glue_task
 from pst_core.recipes import PRESETS, Hyperparameters, Preset
 
@@ -46,7 +46,8 @@ METRICS: dict[Task, tuple[Metric, ...]] = {
 }
 
 
-TimeLimit = Annotated[int, Field(ge=1, le=30 * 24 * 3600)]
+LayerPatterns = Annotated[tuple[Text, ...], Field(max_length=256)]
+TimeLimit = Annotated[Int, Field(ge=1, le=30 * 24 * 3600)]
 
 
 class Limits(Strict):
@@ -77,35 +78,35 @@ class CompressionSpec(Strict):
     for a pattern, which says it itself."""
     scope: Annotated[Scope, Field(validate_default=True)] = "matrix"
     """Whether each matrix has this sparsity, or all of them together (`global`)."""
-    include: tuple[Text, ...] = ()
+    include: LayerPatterns = ()
     """Patterns of the names of layers to prune (`*.mlp.*`); none: all."""
-    exclude: tuple[Text, ...] = ()
+    exclude: LayerPatterns = ()
     """Patterns of the names of layers to leave dense."""
     baseline: Annotated[Literal["none", "train"], Field(validate_default=True)] = "none"
     """`train` also trains the dense yardstick: same data, seed, steps and schedule."""
-    max_drop: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    max_drop: Annotated[Float, Field(ge=0, le=1e6)] | None = None
     """The most that the metric may be worse than the baseline's on the test split: in points
     (hundredths; BLEU's own) or, for `mse` and `perplexity`, in the metric's unit. A larger drop
     fails nothing: the report says so. It needs `baseline: train`."""
     preset: Preset = "default"
     hyperparameters: Hyperparameters = Hyperparameters()
     """What to change of the preset."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[Int, Field(ge=0, lt=2**31)] = 0
     formats: Annotated[tuple[Format, ...], Field(min_length=1, validate_default=True)] = ()
     """Checkpoint formats to publish. Default: `packed`; where nothing is pruned, `dense`."""
     value_dtype: Annotated[ValueDtype | None, Field(validate_default=True)] = None
     """What the values of the format `packed` are rounded to; null: they are not rounded."""
-    measure_benefit: bool = False
+    measure_benefit: Flag = False
     """Also time the finished model here, beside the dense one, in every runtime that is installed;
     it takes a minute or two."""
     limits: Limits = Limits()
 
-    @field_validator("dataset", mode="before")
+    @field_validator("dataset", mode="before", json_schema_input_type=Dataset | ReferenceText)
     @classmethod
     def _accept_a_bare_reference(cls, value: object) -> object:
         return {"ref": value} if isinstance(value, str) else value
 
-    @field_validator("task", mode="before")
+    @field_validator("task", mode="before", json_schema_input_type=Task | None)
     @classmethod
     def _glue_says_its_task(cls, value: object, info: ValidationInfo) -> object:
         if value is not None:
@@ -113,7 +114,7 @@ class CompressionSpec(Strict):
         glue = _glue(info)
         return glue.task if glue else "text-classification"
 
-    @field_validator("metric", mode="before")
+    @field_validator("metric", mode="before", json_schema_input_type=Metric | None)
     @classmethod
     def _glue_and_task_say_their_metric(cls, value: object, info: ValidationInfo) -> object:
         if value is not None:

@@ -1,8 +1,8 @@
 """HTTP of checkpoints: the list, the archives and single files. The rules are in service.py."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from app.artifacts import parts, service
@@ -11,18 +11,34 @@ from app.artifacts.schemas import ArtifactList
 from app.artifacts.tables import Artifact
 from app.db import SessionDep
 from app.jobs.router import OwnedJob
-from app.problems import ProblemBody
+from app.openapi import problem_answers
 from app.projects.tables import Scope
 from app.security import needs
 from app.storage import LocalStorage
 from pst_core.spec import Format
 
 router = APIRouter(
-    prefix="/jobs/{job_id}",
-    tags=["artifacts"],
-    dependencies=[needs(Scope.JOBS_READ)],
-    responses={"4XX": {"model": ProblemBody}},
+    prefix="/jobs/{job_id}", tags=["artifacts"], dependencies=[needs(Scope.JOBS_READ)]
 )
+
+
+def downloads(media_type: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
+    """What a route that sends a file can answer."""
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        200: {"description": "All of it.", "content": content},
+        206: {"description": "The range that was asked for.", "content": content},
+        304: {"description": "`If-None-Match` names it: the client has it already."},
+        **problem_answers(
+            "no_such_format",
+            *kinds,
+            "job_not_succeeded",
+            "checkpoint_gone",
+            "precondition_failed",
+            "range_not_satisfiable",
+            "checkpoint_corrupt",
+        ),
+    }
 
 
 @router.get("/artifacts", response_model=ArtifactList)
@@ -44,7 +60,12 @@ async def get_logs(request: Request, session: SessionDep, job: OwnedJob) -> Stre
 
 
 @router.head("/checkpoint", include_in_schema=False)
-@router.get("/checkpoint", status_code=200, response_class=Download)
+@router.get(
+    "/checkpoint",
+    status_code=200,
+    response_class=Response,
+    responses=downloads("application/x-tar"),
+)
 async def get_checkpoint(
     request: Request,
     session: SessionDep,
@@ -57,7 +78,12 @@ async def get_checkpoint(
 
 
 @router.head("/artifacts/{format}/{name}", include_in_schema=False)
-@router.get("/artifacts/{format}/{name}", status_code=200, response_class=Download)
+@router.get(
+    "/artifacts/{format}/{name}",
+    status_code=200,
+    response_class=Response,
+    responses=downloads("application/octet-stream", "no_such_file"),
+)
 async def get_file(
     request: Request,
     session: SessionDep,

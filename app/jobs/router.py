@@ -11,12 +11,12 @@ from app.jobs import service
 from app.jobs.schemas import JobCreate, JobDetail, JobEventOut, JobMetricOut, JobSummary
 from app.jobs.states import TERMINAL, Status
 from app.jobs.tables import Job
+from app.openapi import problem_answers
 from app.pages import Cursor, Limit, Page, decode_cursor, decode_number, make_page
-from app.problems import ProblemBody
 from app.projects.tables import Scope
 from app.security import ProjectId, needs
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], responses={"4XX": {"model": ProblemBody}})
+router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 POLL_SECONDS = 5
 
@@ -32,8 +32,20 @@ async def owned_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -
 
 OwnedJob = Annotated[Job, Depends(owned_job)]
 
+WRONG_STATUS = problem_answers("wrong_status")
+WRONG_CURSOR = problem_answers("invalid_cursor")
+WRONG_REQUEST = problem_answers(
+    "request_in_flight",
+    "idempotency_key_reused",
+    "invalid_dataset",
+    "model_not_found",
+    "unsupported_model",
+)
 
-@router.post("", status_code=202, response_model=JobDetail, dependencies=WRITES)
+
+@router.post(
+    "", status_code=202, response_model=JobDetail, responses=WRONG_REQUEST, dependencies=WRITES
+)
 async def create_job(
     request: Request,
     response: Response,
@@ -57,7 +69,7 @@ async def create_job(
     return answer
 
 
-@router.get("", response_model=Page[JobSummary], dependencies=READS)
+@router.get("", response_model=Page[JobSummary], responses=WRONG_CURSOR, dependencies=READS)
 async def list_jobs(
     session: SessionDep,
     project_id: ProjectId,
@@ -79,19 +91,37 @@ async def get_job(response: Response, job: OwnedJob) -> Job:
     return job
 
 
-@router.post("/{job_id}/cancel", status_code=202, response_model=JobDetail, dependencies=WRITES)
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    response_model=JobDetail,
+    responses=WRONG_STATUS,
+    dependencies=WRITES,
+)
 async def cancel_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> Job:
     """Stop a job. A queued one is cancelled at once, a running one within some seconds."""
     return await service.cancel(session, project_id, job_id)
 
 
-@router.post("/{job_id}/pause", status_code=202, response_model=JobDetail, dependencies=WRITES)
+@router.post(
+    "/{job_id}/pause",
+    status_code=202,
+    response_model=JobDetail,
+    responses=WRONG_STATUS,
+    dependencies=WRITES,
+)
 async def pause_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> Job:
     """Take a job out of the queue, or have its worker save its state and stop."""
     return await service.pause(session, project_id, job_id)
 
 
-@router.post("/{job_id}/resume", status_code=202, response_model=JobDetail, dependencies=WRITES)
+@router.post(
+    "/{job_id}/resume",
+    status_code=202,
+    response_model=JobDetail,
+    responses=WRONG_STATUS,
+    dependencies=WRITES,
+)
 async def resume_job(
     request: Request,
     background: BackgroundTasks,
@@ -104,7 +134,13 @@ async def resume_job(
     return await service.resume(session, project_id, job_id)
 
 
-@router.post("/{job_id}/retry", status_code=202, response_model=JobDetail, dependencies=WRITES)
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    response_model=JobDetail,
+    responses=WRONG_STATUS,
+    dependencies=WRITES,
+)
 async def retry_job(
     request: Request,
     background: BackgroundTasks,
@@ -123,7 +159,9 @@ async def delete_job(session: SessionDep, project_id: ProjectId, job_id: JobId) 
     await service.delete(session, project_id, job_id)
 
 
-@router.get("/{job_id}/events", response_model=Page[JobEventOut], dependencies=READS)
+@router.get(
+    "/{job_id}/events", response_model=Page[JobEventOut], responses=WRONG_CURSOR, dependencies=READS
+)
 async def list_events(
     session: SessionDep, job: OwnedJob, limit: Limit = 100, cursor: Cursor = None
 ) -> object:
@@ -133,7 +171,12 @@ async def list_events(
     return make_page(events, limit, [str(event.seq) for event in events])
 
 
-@router.get("/{job_id}/metrics", response_model=Page[JobMetricOut], dependencies=READS)
+@router.get(
+    "/{job_id}/metrics",
+    response_model=Page[JobMetricOut],
+    responses=WRONG_CURSOR,
+    dependencies=READS,
+)
 async def list_metrics(
     session: SessionDep, job: OwnedJob, limit: Limit = 1000, cursor: Cursor = None
 ) -> object:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.jobs.states import Status
-from pst_core.fields import Strict
+from pst_core.fields import Int, Strict
 from pst_core.recipes import Hyperparameters
 from pst_core.report import Report
 from pst_core.spec import CompressionSpec
@@ -16,7 +16,7 @@ class Placement(Strict):
     """Which workers may take the job."""
 
     device: Literal["any", "cpu", "gpu"] = "any"
-    memory_bytes: Annotated[int, Field(ge=1, le=2**50)] | None = None
+    memory_bytes: Annotated[Int, Field(ge=1, le=2**50)] | None = None
     """Of the device, at least. Null: any."""
 
 

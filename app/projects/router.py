@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Response
 
 from app.db import SessionDep
+from app.openapi import problem_answers
 from app.pages import Cursor, Limit, Page, decode_cursor, make_page
-from app.problems import ProblemBody
 from app.projects import service
 from app.projects.schemas import KeyCreate, KeyCreated, KeyOut, KeyRotate
 from app.projects.service import NewKey
@@ -18,13 +18,12 @@ router = APIRouter(
     prefix="/keys",
     tags=["keys"],
     dependencies=[needs(Scope.ADMIN)],
-    responses={"4XX": {"model": ProblemBody}},
 )
 
 KeyId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 
 
-@router.get("", response_model=Page[KeyOut])
+@router.get("", response_model=Page[KeyOut], responses=problem_answers("invalid_cursor"))
 async def list_keys(
     session: SessionDep, project_id: ProjectId, limit: Limit = 50, cursor: Cursor = None
 ) -> object:
@@ -46,7 +45,12 @@ async def create_key(
     return _shown(response, new)
 
 
-@router.post("/{key_id}/rotate", status_code=201, response_model=KeyCreated)
+@router.post(
+    "/{key_id}/rotate",
+    status_code=201,
+    response_model=KeyCreated,
+    responses=problem_answers("key_not_active"),
+)
 async def rotate_key(
     response: Response,
     session: SessionDep,

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.routing import Mount
 
-OPEN = ("/healthz", "/readyz")
+OPEN = ("/healthz", "/readyz", "/problems")
 HUB = "/hf"
 
 
@@ -35,7 +35,7 @@ def operations(api: FastAPI) -> list[Operation]:
         for prefix, described in (("", api.openapi()), (HUB, hub.openapi()))
         for path, methods in described["paths"].items()
         for method, operation in methods.items()
-        if path not in OPEN
+        if not path.startswith(OPEN)
     ]
     # Some have it, and do not say so; the others refuse it.
     heads = {Operation("HEAD", each.path, each.scopes) for each in found if each.method == "GET"}

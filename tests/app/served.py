@@ -10,6 +10,8 @@ import uvicorn
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.connections import SERVER
+
 
 @dataclass
 class Served:
@@ -28,11 +30,11 @@ def serve(app: ASGIApp) -> Iterator[Served]:
     served = Served()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        # The server does so only after it says that it has started.
+        listener.listen()
         served.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         started = threading.Event()
-        config = uvicorn.Config(
-            _Cutting(app, served, started), log_config=None, timeout_graceful_shutdown=5
-        )
+        config = uvicorn.Config(_Cutting(app, served, started), log_config=None, **SERVER)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

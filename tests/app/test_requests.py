@@ -31,6 +31,16 @@ def test_unknown_paths_and_methods_are_problems_too(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/jobs", "GET, POST"), ("/jobs/job_1", "GET, DELETE"), ("/jobs/job_1/cancel", "POST")],
+)
+def test_a_method_that_is_not_allowed_is_told_all_that_are(
+    client: TestClient, path: str, allowed: str
+) -> None:
+    assert client.patch(path).headers["allow"] == allowed
+
+
 def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(
     settings: Settings,
 ) -> None:
@@ -42,5 +52,5 @@ def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(
         readiness = client.get("/readyz")
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-    assert answer.json()["type"] == "urn:pst:problem:database_unavailable"
+    assert answer.json()["type"] == "/problems/database_unavailable"
     assert (readiness.status_code, readiness.json()["database"]) == (503, False)

@@ -84,8 +84,8 @@ def test_every_bad_key_gets_the_same_answer(anonymous: TestClient, header: str |
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
     assert answer.json() == {
-        "type": "urn:pst:problem:invalid_key",
-        "title": "Unauthorized",
+        "type": "/problems/invalid_key",
+        "title": "The API key is not valid",
         "status": 401,
         "detail": "The API key is missing, malformed, unknown, expired or revoked.",
         "remedy": "Send Authorization: Bearer pst_…; `pst keys create` makes one.",
@@ -115,7 +115,7 @@ def test_only_the_hash_of_the_secret_is_kept(connection: Connection, key: NewKey
     assert len(row.secret_sha256) == 32
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json", "/problems"])
 def test_what_tells_no_secrets_needs_no_key(anonymous: TestClient, path: str) -> None:
     assert anonymous.get(path).status_code == 200
 

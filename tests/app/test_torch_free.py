@@ -27,7 +27,7 @@ with TestClient(create_app(Settings())) as client:
     routes = [(method, path) for path, methods in paths.items() for method in methods]
     for method, path in sorted(routes, key=lambda route: route[0] == "delete"):
         body = {"json": spec} if (method, path) == ("post", "/jobs") else {}
-        path = path.format(job_id=job, format="packed", name="config.json")
+        path = path.format(job_id=job, format="packed", name="config.json", kind="internal")
         answer = client.request(method, path, **body)
         assert answer.status_code in (200, 202, 204, 409), (path, answer.text)
         served += 1

@@ -72,7 +72,7 @@ def test_a_range_past_the_end_is_refused_with_the_size(
 
     assert answer.status_code == 416
     assert answer.headers["content-range"] == f"bytes */{stored.stat().st_size}"
-    assert answer.json()["type"] == "urn:pst:problem:range_not_satisfiable"
+    assert answer.json()["type"] == "/problems/range_not_satisfiable"
 
 
 def test_a_client_that_has_it_is_told_so(client: TestClient, url: str) -> None:
@@ -131,7 +131,7 @@ def test_an_object_of_another_length_is_not_sent(
     answer = client.get(url)
 
     assert answer.status_code == 502
-    assert answer.json()["type"] == "urn:pst:problem:checkpoint_corrupt"
+    assert answer.json()["type"] == "/problems/checkpoint_corrupt"
     assert client.head(url).status_code == 502
 
 

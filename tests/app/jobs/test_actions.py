@@ -104,7 +104,7 @@ def test_what_cannot_be_is_refused_by_the_name_of_the_state_and_changes_nothing(
     problem = client.post(f"/jobs/{job_id}/{action}").json()
 
     named = {"pausing": "running", "cancelling": "being cancelled"}.get(state, state)
-    assert (problem["status"], problem["type"]) == (409, "urn:pst:problem:wrong_status")
+    assert (problem["status"], problem["type"]) == (409, "/problems/wrong_status")
     assert problem["detail"] == f"The job is {named}."
     assert problem["remedy"]
     assert (client.get(f"/jobs/{job_id}").json(), event_types(sessions, job_id)) == before

@@ -107,6 +107,32 @@ def test_every_bad_field_is_told_at_once(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "pointers"),
+    [
+        ({"sparsity": 2, "seed": -1}, ["#/sparsity", "#/seed"]),
+        ({"dataset": {"ref": "ftp:x"}}, ["#/dataset/ref"]),
+        ({"dataset": "ftp:x"}, ["#/dataset"]),
+        ({"dataset": {"ref": "pkg:nope"}}, ["#/dataset/ref"]),
+        ({"formats": ["packed", "zip"]}, ["#/formats/1"]),
+        ({"colour/hue": 1}, ["#/colour~1hue"]),
+    ],
+)
+def test_every_bad_field_has_its_place_in_the_body(
+    client: TestClient, spec: dict[str, object], change: dict[str, Any], pointers: list[str]
+) -> None:
+    problem = client.post("/jobs", json={**spec, **change}).json()
+
+    assert [error["pointer"] for error in problem["errors"]] == pointers
+
+
+def test_a_bad_parameter_has_a_name_and_no_place(client: TestClient) -> None:
+    (error,) = client.get("/jobs", params={"limit": 0}).json()["errors"]
+
+    assert error["field"] == "limit"
+    assert "pointer" not in error
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"{",
@@ -129,7 +155,7 @@ def test_a_body_over_the_limit_is_refused(client: TestClient, settings: Settings
     answer = client.post("/jobs", content=b" " * (settings.max_body_bytes + 1))
 
     assert answer.status_code == 413
-    assert answer.json()["type"] == "urn:pst:problem:body_too_large"
+    assert answer.json()["type"] == "/problems/body_too_large"
 
 
 def test_a_packaged_model_must_be_on_the_allow_list(
@@ -156,7 +182,7 @@ def test_a_failed_commit_is_a_500_and_not_a_202(
     answer = client.post("/jobs", json=spec)
 
     assert answer.status_code == 500
-    assert answer.json()["type"] == "urn:pst:problem:internal"
+    assert answer.json()["type"] == "/problems/internal"
     assert count(connection, Job) == 0
 
 

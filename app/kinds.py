@@ -1,0 +1,338 @@
+"""Every kind of error there is: what it means and what to do. The one table that tells of them.
+
+The ``type`` of a problem leads to its entry (``/problems/KIND``), docs/problems.md has them all,
+and the ``code`` of a failed job's ``error`` is one of these names. Who raises one says in its own
+words what happened.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """An error's kind.
+
+    Args:
+        status: What the API answers with; None where it only ever is the end of a job.
+        title: What happened, the same each time.
+        meaning: When that is so.
+        remedy: What the caller can do.
+        ends_jobs: Whether a job can fail with it, too.
+    """
+
+    status: int | None
+    title: str
+    meaning: str
+    remedy: str
+    ends_jobs: bool = False
+
+
+# What a request can be refused for, by status.
+REQUESTS = {
+    "bad_request": Kind(
+        400,
+        "The request cannot be read",
+        "What was sent is not what its headers say, or breaks off.",
+        "Send it again; if it stays so, look at what stands between the client and the service.",
+    ),
+    "invalid_json": Kind(
+        400,
+        "The body is not JSON",
+        "It is not UTF-8 or not JSON, names a field of one object twice, is nested too deeply, or "
+        "holds what JSON or the database has no place for: NaN, infinities, numbers of thousands "
+        "of digits, NUL, halves of surrogate pairs.",
+        "The detail says what and where; any JSON library writes it properly.",
+    ),
+    "invalid_key": Kind(
+        401,
+        "The API key is not valid",
+        "The key is missing, malformed, unknown, expired or revoked. The answer is the same for "
+        "each of them.",
+        "Send the header Authorization: Bearer pst_…; `pst keys create --name NAME` makes one.",
+    ),
+    "insufficient_scope": Kind(
+        403,
+        "The API key may not do this",
+        "The key is valid, and lacks the scope that the route needs; the detail names it.",
+        "Send a key with that scope, or with admin.",
+    ),
+    "not_found": Kind(
+        404,
+        "There is no such thing",
+        "Nothing has this id or path; what is another project's is answered the same way.",
+        "Check the path, the id, and whose key is sent.",
+    ),
+    "no_such_format": Kind(
+        404,
+        "There is no such format",
+        "The job has succeeded, but published no checkpoint in this format.",
+        "Ask for one that the job's artifacts list, or post a job that names it in formats.",
+    ),
+    "no_such_file": Kind(
+        404,
+        "There is no such file",
+        "The checkpoint has no file of this name.",
+        "GET /jobs/{id}/artifacts lists the files.",
+    ),
+    "method_not_allowed": Kind(
+        405,
+        "The method is not allowed",
+        "The path is there, but not for this method; Allow lists those that are.",
+        "/docs lists the routes.",
+    ),
+    "body_too_slow": Kind(
+        408,
+        "The body did not arrive in time",
+        "The request's body was not complete some seconds after its head. The connection is "
+        "closed.",
+        "Send it again, at once.",
+    ),
+    "wrong_status": Kind(
+        409,
+        "The job's status does not allow it",
+        "The job has ended, or is not in a status from which this can be done; the detail names "
+        "the present one.",
+        "Look at the job; docs/architecture.md draws which moves there are.",
+    ),
+    "key_not_active": Kind(
+        409,
+        "The key has no successor",
+        "It is revoked or expired, or was rotated before.",
+        "POST /keys makes another.",
+    ),
+    "job_not_succeeded": Kind(
+        409,
+        "The job has no checkpoint",
+        "Only a job that has succeeded has something to download.",
+        "Wait until its status is succeeded.",
+    ),
+    "request_in_flight": Kind(
+        409,
+        "The first request is not done yet",
+        "A request with this Idempotency-Key is still being worked on.",
+        "Send it again after the seconds of Retry-After.",
+    ),
+    "checkpoint_gone": Kind(
+        410,
+        "The checkpoint is gone",
+        "The job published it, and it is no longer in the storage.",
+        "Post the job again; it will make the same one.",
+    ),
+    "precondition_failed": Kind(
+        412,
+        "It is another file",
+        "If-Match names another file than there is.",
+        "Leave If-Match out; the ETag is the SHA-256 of the bytes.",
+    ),
+    "body_too_large": Kind(
+        413,
+        "The body is too large",
+        "It has more bytes than are read. They are counted as they arrive, whatever its headers "
+        "say.",
+        "Send the spec alone; models and data are named by reference.",
+    ),
+    "uri_too_long": Kind(
+        414,
+        "The URL is too long",
+        "Path and query together have more bytes than are read.",
+        "Send next_cursor as it came; no other parameter is long.",
+    ),
+    "unsupported_media_type": Kind(
+        415,
+        "The body is in no form that is read",
+        "It is compressed, or its Content-Type is not JSON.",
+        "Send Content-Type: application/json, and no Content-Encoding.",
+    ),
+    "range_not_satisfiable": Kind(
+        416,
+        "The file ends before the range",
+        "Range asks for bytes that the file does not have; Content-Range says how many it has.",
+        "Ask for bytes that it has; a client that has as many already has all of them.",
+    ),
+    "invalid_request": Kind(
+        422,
+        "A field or parameter is not valid",
+        "Something is missing, unknown, of the wrong type or out of its bounds; errors lists all "
+        "of it, each with its place.",
+        "/docs has the fields of each call and their bounds.",
+    ),
+    "invalid_cursor": Kind(
+        422,
+        "The cursor is not one of ours",
+        "A cursor was made up, cut or changed.",
+        "Pass on next_cursor of the page before, unchanged.",
+    ),
+    "idempotency_key_reused": Kind(
+        422,
+        "The key was used for something else",
+        "This Idempotency-Key came with another body before.",
+        "Use a new key for a new request.",
+    ),
+    "headers_too_large": Kind(
+        431,
+        "The headers are too large",
+        "There are too many of them, or one is too long.",
+        "Send only those that are needed; look for cookies and proxies that add some.",
+    ),
+    "internal": Kind(
+        500,
+        "Something went wrong here",
+        "A fault of the service; its log has the cause under the request's id, or the job's.",
+        "Report the request_id, or the job's id, to who runs this service.",
+        ends_jobs=True,
+    ),
+    "checkpoint_corrupt": Kind(
+        502,
+        "The checkpoint is damaged",
+        "What is in the storage is no longer what the job published, so nothing of it is sent.",
+        "Tell who runs this service, or post the job again.",
+    ),
+    "database_unavailable": Kind(
+        503,
+        "The database does not answer in time",
+        "It is away, busy, or holds what this request waits for. Nothing was changed.",
+        "Send it again after the seconds of Retry-After; a POST under its Idempotency-Key.",
+    ),
+}
+
+# What is wrong with a spec, or with what it names: told at once where that can be, else by the job.
+SPECS = {
+    "invalid_spec": Kind(
+        422,
+        "The spec contradicts itself",
+        "Its fields do not fit one another, or the model.",
+        "Change the field that is named.",
+        ends_jobs=True,
+    ),
+    "invalid_dataset": Kind(
+        422,
+        "The data cannot be used",
+        "The reference leads nowhere, or a row, column or label is not what the task needs.",
+        "Change the data, or the reference or columns that the spec names.",
+        ends_jobs=True,
+    ),
+    "model_not_found": Kind(
+        422,
+        "There is no such model",
+        "The reference leads to no model that this installation may read.",
+        "README.md tells which references there are; the detail says what is wrong with this one.",
+        ends_jobs=True,
+    ),
+    "unsupported_model": Kind(
+        422,
+        "The model cannot be compressed",
+        "There is a model, but nothing in it that can be pruned, or no safetensors or GGUF file.",
+        "Take another one, or its safetensors version.",
+        ends_jobs=True,
+    ),
+    "non_finite_loss": Kind(
+        422,
+        "The training diverged",
+        "The loss became infinite or no number, at the step that is named.",
+        "Lower the learning rates or max_gradient_norm.",
+        ends_jobs=True,
+    ),
+    "sparsity_missed": Kind(
+        422,
+        "The result is not as sparse as was asked",
+        "What was exported has another number of zeros than it should; it is not published.",
+        "Report it to who runs this service: it is a fault.",
+        ends_jobs=True,
+    ),
+    "not_compactable": Kind(
+        422,
+        "Nothing can be cut out",
+        "The format compact needs heads or neurons that are wholly pruned, in every layer.",
+        "Ask for a higher sparsity, or for packed.",
+        ends_jobs=True,
+    ),
+    "not_installed": Kind(
+        422,
+        "A package is missing",
+        "What was asked for needs a Python package that the worker does not have.",
+        "Install it there, or leave out what needs it.",
+        ends_jobs=True,
+    ),
+    "invalid_checkpoint": Kind(
+        422,
+        "The checkpoint is not what it should be",
+        "Its bytes are damaged, another release's, or made for another base model.",
+        "Get it again from where it was published.",
+        ends_jobs=True,
+    ),
+}
+
+# What only a job meets.
+JOBS = {
+    "out_of_memory": Kind(
+        None,
+        "The memory did not suffice",
+        "Model, batch and activations did not fit into the device, or the process was killed for "
+        "its memory.",
+        "Lower batch_size or max_length, raise accumulation, or place the job on a larger device.",
+        ends_jobs=True,
+    ),
+    "disk_full": Kind(
+        None,
+        "The disk is full",
+        "The worker's disk, or the storage, took no more.",
+        "Free space, then retry the job.",
+        ends_jobs=True,
+    ),
+    "storage_unavailable": Kind(
+        None,
+        "The storage does not take what was made",
+        "Writing a checkpoint or a snapshot failed.",
+        "Look at the folder that the workers share, then retry the job.",
+        ends_jobs=True,
+    ),
+    "queue_timeout": Kind(
+        None,
+        "No worker took the job in time",
+        "It waited longer than its limits.queue_seconds.",
+        "Start workers that fit its placement, or raise the limit; then retry the job.",
+        ends_jobs=True,
+    ),
+    "timeout": Kind(
+        None,
+        "The job ran too long",
+        "Its attempts together ran longer than its limits.wall_seconds.",
+        "Raise the limit, or train fewer epochs.",
+        ends_jobs=True,
+    ),
+    "no_progress": Kind(
+        None,
+        "The job stood still",
+        "There was no step, phase or score for the job's limits.no_progress_seconds.",
+        "See its logs; raise the limit where a step takes as long as that.",
+        ends_jobs=True,
+    ),
+    "trainer_crashed": Kind(
+        None,
+        "The training process died",
+        "It ended without saying why.",
+        "See the job's logs; retry it.",
+        ends_jobs=True,
+    ),
+    "worker_lost": Kind(
+        None,
+        "The job lost too many workers",
+        "One worker after the other vanished before the job got any further.",
+        "See the workers' logs; retry the job once they are well.",
+        ends_jobs=True,
+    ),
+    "protocol": Kind(
+        None,
+        "The training process said what it may not",
+        "What it reported, or left behind, is not what was asked for; all of it is thrown away.",
+        "See the job's logs, and report it to who runs this service: it is a fault.",
+        ends_jobs=True,
+    ),
+}
+
+KINDS = REQUESTS | SPECS | JOBS
+
+
+def path(name: str) -> str:
+    """Where a kind is told of, which is also its name in the ``type`` of problems."""
+    return f"/problems/{name}"

@@ -1,0 +1,52 @@
+"""Somebody who takes the jobs that fuzzing makes, so that there are some in every state."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.jobs import moves
+from app.jobs.states import FAIL
+from app.jobs.tables import Job
+from app.settings import Settings
+from tests.jobs import leave
+from tests.published import publish
+
+PAUSE_SECONDS = 0.05  # between two jobs
+
+
+@contextmanager
+def worker(sessions: sessionmaker[Session], settings: Settings, folder: Path) -> Iterator[None]:
+    """Lets one job after the other run: some succeed, some fail, some go on running."""
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text("{}", encoding="utf-8")
+    stop = threading.Event()
+
+    def work() -> None:
+        ends = itertools.cycle(("succeed", "fail", "run"))
+        while not stop.wait(PAUSE_SECONDS):
+            job = _claim(sessions)
+            end = next(ends)
+            if job is not None and end == "succeed":
+                formats = dict.fromkeys(job.spec["formats"], checkpoint)
+                publish(sessions, settings, job, formats)
+            elif job is not None and end == "fail":
+                leave(sessions, FAIL, job)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _claim(sessions: sessionmaker[Session]) -> Job | None:
+    with sessions.begin() as session:
+        claimed = moves.claim(worker="fuzz", device="cpu", lease_seconds=3600)
+        return session.scalars(claimed).one_or_none()
