@@ -50,6 +50,7 @@ def _job(**changes: object) -> Json:
         "placement": request.placement.model_dump(mode="json"),
         "spec": spec.model_dump(mode="json"),
         "hyperparameters": spec.resolved_hyperparameters().model_dump(mode="json"),
+        "commits": {},
         "result": None,
     } | changes
 

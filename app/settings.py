@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pst_core.references import PACKAGED_DATASETS, PACKAGED_MODELS
@@ -27,6 +27,16 @@ class Settings(BaseSettings):
     """Folders that `file:` references may lead into, separated by colons. None: none do."""
     packages: Annotated[tuple[str, ...], NoDecode] = (*PACKAGED_MODELS, *PACKAGED_DATASETS)
     """Names that `pkg:` references may use, separated by colons."""
+    hub_endpoint: str = "https://huggingface.co"
+    """The hub that `hub:` references are fetched from. Empty: none is asked, they are refused."""
+    hub_token: SecretStr | None = None
+    """What the hub knows this installation by: for private and gated repositories. All projects may
+    use what it may read."""
+    hub_max_bytes: Annotated[int, Field(ge=1)] = 64 * 2**30
+    """What is fetched of one repository, at the most."""
+    hub_cache_bytes: Annotated[int, Field(ge=0)] = 128 * 2**30
+    """How much of what was fetched is kept for other jobs; what running ones use is not counted
+    out."""
     lease_seconds: Seconds = 30.0
     """How long a running job is a worker's without a renewal."""
     renew_seconds: Seconds = 5.0
@@ -63,6 +73,13 @@ class Settings(BaseSettings):
     def _split_at_colons(cls, value: object) -> object:
         return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
 
+    @field_validator("hub_endpoint")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        if url and not url.startswith(("https://", "http://")):
+            raise ValueError("must begin with https:// or http://, or be empty")
+        return url.rstrip("/")
+
     @field_validator("database_url")
     @classmethod
     def _name_the_driver(cls, url: str | None) -> str | None:
@@ -84,6 +101,11 @@ class Settings(BaseSettings):
     @cached_property
     def scratch_dir(self) -> Path:
         return self.data / "scratch"
+
+    @cached_property
+    def hub_dir(self) -> Path:
+        # Beside the scratch folder: a file has names in both.
+        return self.data / "hub"
 
     @cached_property
     def devices_dir(self) -> Path:

@@ -6,6 +6,11 @@ How a failure is shown (HTTP, job row, terminal) is decided by whoever catches i
     ├── SpecError               the spec contradicts itself
     ├── InvalidDatasetError     the data cannot be used, with the row where there is one
     ├── ModelNotFoundError      the reference leads to no model
+    ├── ModelGatedError         the hub keeps the model from whom the token is
+    ├── DatasetNotFoundError    the hub has no such dataset
+    ├── DatasetGatedError       the hub keeps the dataset from whom the token is
+    ├── HubDisabledError        this installation fetches nothing from a hub
+    ├── HubUnavailableError     the hub did not give what it says it has
     ├── UnsupportedModelError   there is a model, and nothing in it that can be pruned
     ├── NonFiniteLossError      the training diverged, with the step
     ├── SparsityMissedError     what was exported is not as sparse as was asked
@@ -54,6 +59,27 @@ class InvalidDatasetError(PstError):
 
 class ModelNotFoundError(PstError):
     code = "model_not_found"
+
+
+class ModelGatedError(PstError):
+    code = "model_gated"
+
+
+class DatasetNotFoundError(PstError):
+    code = "dataset_not_found"
+
+
+class DatasetGatedError(PstError):
+    code = "dataset_gated"
+
+
+class HubDisabledError(PstError):
+    code = "hub_disabled"
+
+
+class HubUnavailableError(PstError):
+    code = "hub_unavailable"
+    retryable = True
 
 
 class UnsupportedModelError(PstError):

@@ -8,14 +8,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from pst_core.errors import PstError
 from pst_core.fields import Strict
 from pst_core.report import Report
 
-Phase = Literal["preparing", "training", "exporting", "verifying"]
+Phase = Literal["fetching", "preparing", "training", "exporting", "verifying"]
 Stage = Literal["baseline", "main"]
 Step = Annotated[int, Field(ge=0, le=10**9, strict=True)]
 SnapshotName = Annotated[str, Field(pattern=r"^step-[0-9]{8,10}$")]
 ShortText = Annotated[str, Field(max_length=200)]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]{0,199}$")]
+Bytes = Annotated[int, Field(ge=0, le=2**60, strict=True)]
 MAX_DIFFERENCES = 16
 MAX_REASON = 500
 
@@ -80,6 +84,25 @@ class SnapshotRejectedEvent(Strict):
     reason: Annotated[str, Field(max_length=MAX_REASON)]
 
 
+class DownloadEvent(Strict):
+    """How much of a repository has come from the hub."""
+
+    type: Literal["download"] = "download"
+    what: Literal["model", "dataset"]
+    bytes: Bytes
+    total_bytes: Bytes
+
+
+class FetchedEvent(Strict):
+    """All that is wanted of a repository is on disk, and what the hub says it is."""
+
+    type: Literal["fetched"] = "fetched"
+    what: Literal["model", "dataset"]
+    commit: Commit
+    file: FileName | None = None
+    """Of a dataset that is one file, its name."""
+
+
 class ResultEvent(Strict):
     type: Literal["result"] = "result"
     report: Report
@@ -93,6 +116,17 @@ class FailureEvent(Strict):
     remedy: Annotated[str, Field(max_length=2000)] = ""
     retryable: bool = False
 
+    @classmethod
+    def of(cls, error: PstError) -> "FailureEvent":
+        """What the job's owner is told of a failure that says all itself."""
+        return cls(
+            code=error.code,
+            message=error.message[:4000],
+            field=error.field,
+            remedy=error.remedy[:2000],
+            retryable=error.retryable,
+        )
+
 
 Event = (
     PhaseEvent
@@ -101,6 +135,8 @@ Event = (
     | SnapshotEvent
     | ResumedEvent
     | SnapshotRejectedEvent
+    | DownloadEvent
+    | FetchedEvent
     | ResultEvent
     | FailureEvent
 )

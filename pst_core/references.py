@@ -1,9 +1,10 @@
-"""Where models and datasets come from: ``pkg:``, ``file:`` and ``hub:`` references.
+"""Where models and datasets come from: ``pkg:``, ``file:`` and ``hub:`` references, and jobs.
 
 Names and paths only; nothing here opens, parses or loads what it finds. Free of torch.
 """
 
 import importlib.util
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,24 @@ from pst_core.errors import InvalidDatasetError, ModelNotFoundError, PstError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    scheme: Literal["pkg", "file", "hub"]
+    """A reference's parts.
+
+    Args:
+        scheme: Where it leads.
+        name: Of a package, a path, a repository or a job.
+        part: Of a packaged dataset; of a repository, a folder in it.
+        revision: Of a repository: a branch, a tag or a commit; None: its main one.
+    """
+
+    scheme: Literal["pkg", "file", "hub", "job"]
     name: str
     part: str | None = None
+    revision: str | None = None
+
+    def at(self, commit: str) -> str:
+        """The reference to a repository as of a commit, as text."""
+        part = f"/{self.part}" if self.part else ""
+        return f"hub:{self.name}{part}@{commit}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,22 +88,47 @@ PACKAGED_DATASETS = {
 }
 
 
+# As long as huggingface_hub allows.
+REPOSITORY = re.compile(
+    r"(?P<name>[\w.-]{1,96}(/[\w.-]{1,96})?)(/(?P<part>[\w.-]+(/[\w.-]+)*))?"
+    r"(@(?P<revision>[\w./+-]{1,255}))?",
+    re.ASCII,
+)
+JOB_ID = re.compile(r"job_[0-9a-f]{32}")
+
+
 def parse_reference(text: str) -> Reference:
-    """Split a reference into its scheme, name and part; a bare ``org/name`` means ``hub:``."""
+    """Split a reference into its parts; a bare ``org/name`` means ``hub:``.
+
+    Raises:
+        ValueError: It is none; the message says what is.
+    """
+    if JOB_ID.fullmatch(text):
+        return Reference(scheme="job", name=text)
     scheme, colon, rest = text.partition(":")
     # As transformers and the hubs write it.
     if not colon:
-        return Reference(scheme="hub", name=text)
+        return _on_hub(text)
     if scheme == "pkg":
         name, _, part = rest.partition("/")
         return Reference(scheme="pkg", name=name, part=part or None)
     if scheme == "file":
         return Reference(scheme="file", name=rest)
     if scheme == "hub":
-        return Reference(scheme="hub", name=rest)
+        return _on_hub(rest)
     raise ValueError(
         f"{scheme}: is not a scheme we know; write pkg:NAME, file:PATH or hub:ORG/NAME"
     )
+
+
+def _on_hub(text: str) -> Reference:
+    found = REPOSITORY.fullmatch(text)
+    if found is None or ".." in text or "--" in found["name"]:
+        raise ValueError(
+            f"{text} is no repository of a hub: write hub:ORG/NAME, with @REVISION behind it or "
+            "not; a folder of a dataset is hub:ORG/NAME/FOLDER"
+        )
+    return Reference(scheme="hub", **found.groupdict())
 
 
 def locate_model(text: str, *, roots: Sequence[Path]) -> Path:
@@ -107,8 +148,8 @@ def locate_model(text: str, *, roots: Sequence[Path]) -> Path:
         if not folder or reference.part:
             raise _nowhere(ModelNotFoundError, "model", text, PACKAGED_MODELS)
         return folder
-    if reference.scheme == "hub":
-        raise _no_hub(ModelNotFoundError, "model", text)
+    if reference.scheme in ("hub", "job"):
+        raise _not_here(ModelNotFoundError, "model", text)
     folder = _below_roots(reference.name, roots)
     is_gguf = folder is not None and folder.is_file() and folder.suffix == ".gguf"
     if folder is None or not (is_gguf or (folder / "config.json").is_file()):
@@ -133,8 +174,8 @@ def locate_dataset(text: str, *, roots: Sequence[Path]) -> DataSource:
     reference = parse_reference(text)
     if reference.scheme == "pkg":
         return _packaged_dataset(reference, text)
-    if reference.scheme == "hub":
-        raise _no_hub(InvalidDatasetError, "dataset.ref", text)
+    if reference.scheme in ("hub", "job"):
+        raise _not_here(InvalidDatasetError, "dataset.ref", text)
     path = _below_roots(reference.name, roots)
     if path is None:
         raise InvalidDatasetError(
@@ -199,9 +240,9 @@ def _nowhere(error: type[PstError], field: str, text: str, names: Iterable[str])
     )
 
 
-def _no_hub(error: type[PstError], field: str, text: str) -> PstError:
+def _not_here(error: type[PstError], field: str, text: str) -> PstError:
     return error(
-        f"{text} lies on a hub, and this release does not fetch from hubs.",
+        f"{text} does not lie on this machine: the service fetches from a hub, this does not.",
         field=field,
-        remedy="Use pkg:NAME, or download it and use file:PATH.",
+        remedy="Use pkg:NAME, or download it (`hf download`) and use file:PATH.",
     )

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -21,9 +20,7 @@ from app.jobs import moves
 from app.jobs.states import Status
 from app.settings import Settings
 from app.storage import LocalStorage
-from pst_core.errors import PstError
 from pst_core.points import reached
-from pst_core.references import locate_dataset, locate_model
 from pst_core.report import Report
 from pst_core.spec import CompressionSpec
 from worker.conversation import Conversation
@@ -46,6 +43,7 @@ from worker.objects import Objects
 from worker.publish import OutputError, write_archive
 from worker.scratch import folder_of
 from worker.snapshots import SnapshotStore
+from worker.sources import SourceFinder
 
 logger = logging.getLogger(__name__)
 
@@ -110,9 +108,6 @@ class Attempt:
         self, scratch: Path, log: JobLog, parts: LogParts, snapshots: SnapshotStore
     ) -> Succeeded:
         spec = CompressionSpec.model_validate(self.held.job.spec)
-        sources = self._sources(spec)
-        task = {"spec": self.held.job.spec, "sources": sources, "out": str(scratch / "out")}
-        snapshots.fetch()
         children = Conversation(
             held=self.held,
             device=self.device,
@@ -123,26 +118,20 @@ class Attempt:
             check_asked=self._check_asked,
             grace_seconds=self.settings.grace_seconds,
         )
+        task = {
+            **SourceFinder(self.settings, snapshots.objects, children, scratch).find(spec),
+            "out": str(scratch / "out"),
+        }
+        snapshots.fetch()
         every = self.settings.snapshot_seconds
         saved = {"folder": str(snapshots.folder), "every_seconds": every}
-        report = children.run({"task": "compress", "snapshots": saved, **task}, scratch)
+        report = children.run({"task": "compress", "snapshots": saved, **task}, scratch).report
         # A process of its own: it can only know what was written.
         children.run({"task": "verify", **task}, scratch)
         if report is None:
             raise Failed("protocol", "The trainer ended well and reported no result.")
         self._publish(spec, report, scratch / "out", snapshots.objects)
         return Succeeded(report)
-
-    def _sources(self, spec: CompressionSpec) -> dict[str, Any]:
-        roots = self.settings.file_roots
-        try:
-            model = locate_model(spec.model, roots=roots)
-            dataset = locate_dataset(spec.dataset.ref, roots=roots)
-        except PstError as error:
-            raise Failed(
-                error.code, error.message, field=error.field, remedy=error.remedy
-            ) from error
-        return {"model": str(model), "dataset": str(dataset.path), "where": dataset.where}
 
     def _publish(self, spec: CompressionSpec, report: Report, out: Path, objects: Objects) -> None:
         for format_name in (name for name in spec.formats if name not in report.outcome.refused):

@@ -118,13 +118,7 @@ def _sources(task: dict[str, Any]) -> Sources:
 def describe(error: Exception) -> FailureEvent:
     """What the job's owner is told; the traceback stays in the log."""
     if isinstance(error, PstError):
-        return FailureEvent(
-            code=error.code,
-            message=error.message[:4000],
-            field=error.field,
-            remedy=error.remedy[:2000],
-            retryable=error.retryable,
-        )
+        return FailureEvent.of(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_REFUSED in str(error):
         return FailureEvent(
             code="out_of_memory",

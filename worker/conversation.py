@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pst_core.events import (
     EVENT,
     Event,
     FailureEvent,
+    FetchedEvent,
     ResultEvent,
     SnapshotEvent,
     SnapshotRejectedEvent,
@@ -35,6 +36,14 @@ MAX_PENDING_EVENTS = 1000
 STOPPED = (75, -signal.SIGTERM)  # EX_TEMPFAIL: stopped on request
 
 
+@dataclass(slots=True)
+class Told:
+    """What a child that ended well has told beside what is recorded."""
+
+    report: Report | None = None
+    fetched: list[FetchedEvent] = field(default_factory=list)
+
+
 @dataclass(kw_only=True, slots=True)
 class Conversation:
     """What is the same for an attempt's children.
@@ -53,8 +62,15 @@ class Conversation:
     check_asked: Callable[[], None]
     grace_seconds: float
 
-    def run(self, task: Mapping[str, Any], scratch: Path) -> Report | None:
-        """Run a child until it ends well; returns its report, if it gave one.
+    def run(
+        self, task: Mapping[str, Any], scratch: Path, *, hub: Mapping[str, str] | None = None
+    ) -> Told:
+        """Run a child until it ends well.
+
+        Args:
+            task: What it is to do.
+            scratch: Where.
+            hub: What names a hub to the fetch child; None: it is the trainer.
 
         Raises:
             Ending: It did not end well, or the attempt was to end before.
@@ -62,10 +78,10 @@ class Conversation:
         """
         job = self.held.job
         recorder = Recorder(self.held.sessions, job)
-        report: Report | None = None
+        told = Told()
         kills_before = oom_kills()
         with (
-            ChildProcess(task, scratch=scratch, device=self.device, log=self.log) as child,
+            ChildProcess(task, scratch=scratch, device=self.device, log=self.log, hub=hub) as child,
             self.held.lease.telling(child.lifeline.prolong),
         ):
             try:
@@ -73,7 +89,10 @@ class Conversation:
                     self._check(recorder)
                     event = None if line is None else _parse(line)
                     if isinstance(event, ResultEvent):
-                        report = event.report
+                        told.report = event.report
+                    elif isinstance(event, FetchedEvent):
+                        # Whatever a trainer says of it, what it trains is what was fetched.
+                        told.fetched += [event] if hub is not None else []
                     elif event is not None:
                         self._take(recorder, event)
                 # Its pipe has ended; the process should follow at once.
@@ -85,7 +104,7 @@ class Conversation:
                 recorder.drain(self._lost)
                 raise
         recorder.drain(self._lost)
-        return report
+        return told
 
     def _lost(self) -> bool:
         return self.held.lease.lost
@@ -94,7 +113,7 @@ class Conversation:
         self.deadlines.note(event)
         if isinstance(event, FailureEvent):
             raise Failed(**event.model_dump(exclude={"type"}))
-        if isinstance(event, ResultEvent):
+        if isinstance(event, ResultEvent | FetchedEvent):
             return
         if isinstance(event, SnapshotEvent):
             self.snapshots.store(event)

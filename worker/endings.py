@@ -12,6 +12,9 @@ from pst_core.report import Report
 
 OUT_OF_MEMORY_ATTEMPTS = 2  # in a row: what was too much twice will not fit the third time
 
+# What no job is to blame for; it lasts as long as it lasts.
+INFRASTRUCTURE = frozenset({"hub_unavailable"})
+
 WORKER_LOST = {
     "code": "worker_lost",
     "message": "The job lost too many workers.",
@@ -111,11 +114,14 @@ class Failed(Ending):
         super().__init__(message)
 
     def next(self, standing: Standing, /) -> Next:
-        failed = standing.count(standing.job.failed_attempts)
+        code, counted = self.error["code"], "failed_attempts"
         most = standing.settings.max_failed_attempts
-        if self.error["code"] == "out_of_memory":
+        if code == "out_of_memory":
             most = min(most, OUT_OF_MEMORY_ATTEMPTS)
-        if self.error.get("retryable") and failed < most:
-            values = {"failed_attempts": failed, **standing.again(failed)}
-            return Next(REQUEUE, {"reason": self.error["code"], "error": self.error}, values)
-        return Next(FAIL, {"error": self.error}, {"failed_attempts": failed, "error": self.error})
+        if code in INFRASTRUCTURE:
+            counted, most = "lost_attempts", standing.settings.max_lost_attempts
+        attempts = standing.count(getattr(standing.job, counted))
+        if self.error.get("retryable") and attempts < most:
+            values = {counted: attempts, **standing.again(attempts)}
+            return Next(REQUEUE, {"reason": code, "error": self.error}, values)
+        return Next(FAIL, {"error": self.error}, {counted: attempts, "error": self.error})

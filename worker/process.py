@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,21 +25,39 @@ from worker.lifeline import Lifeline
 MAX_LINE = 4 * 1024 * 1024  # bytes; a report of some thousand matrices is below one
 TICK = 0.2  # seconds between looks at what else may have happened
 OUTPUT_SECONDS = 5.0  # for the rest of its output, once it is dead
-CHILD = ("-P", "-m", "worker.child")  # the interpreter's arguments, before the task's file
+# The interpreter's arguments, before the task's file.
+CHILD = ("-P", "-m", "worker.child")
+FETCHER = ("-P", "-m", "worker.fetching")
 PR_SET_CHILD_SUBREAPER = 36
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "OMP_NUM_THREADS", "LD_LIBRARY_PATH")
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+# How this host reaches others.
+NETWORK = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 class ChildProcess:
-    """``python -m worker.child TASK`` in a session of its own.
+    """``python -m worker.child TASK``, or ``worker.fetching``, in a session of its own.
 
     It dies with this process by the kernel's doing, by its stdin's end if that should fail, and
     by itself once its `lifeline` was prolonged and then is not. It holds the device's lock as long
     as it lives. It must be started from the main thread.
+
+    Args:
+        task: What to do.
+        scratch: The folder it works in.
+        device: What it may use.
+        log: Of what it prints.
+        hub: The variables that name a hub to the fetch child; None: it is the trainer, and offline.
     """
 
     def __init__(
-        self, task: Mapping[str, Any], *, scratch: Path, device: Device, log: JobLog
+        self,
+        task: Mapping[str, Any],
+        *,
+        scratch: Path,
+        device: Device,
+        log: JobLog,
+        hub: Mapping[str, str] | None = None,
     ) -> None:
         self._reader, writer = os.pipe()
         os.set_blocking(self._reader, False)
@@ -50,13 +68,15 @@ class ChildProcess:
         self._siblings = _children()
         self._process = subprocess.Popen(
             launch.command(
-                [sys.executable, *CHILD, str(task_file)], signal="KILL", limits=device.limits()
+                [sys.executable, *(CHILD if hub is None else FETCHER), str(task_file)],
+                signal="KILL",
+                limits=device.limits(),
             ),
             stdin=lifeline,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=scratch,
-            env=_environment(scratch, device),
+            env=_environment(scratch, device) | (OFFLINE if hub is None else _online(hub)),
             pass_fds=(writer, device.lock),
             start_new_session=True,
         )
@@ -181,14 +201,20 @@ def _parent(process: Path) -> int | None:
 def _environment(scratch: Path, device: Device) -> dict[str, str]:
     """Allow-listed: no database, broker or storage credentials, no hub token."""
     return {
-        **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        **_inherited(PASSED_ON),
         **device.environment(),
         "TMPDIR": str(scratch),
         "HF_HOME": str(scratch / "huggingface"),
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
         # Threads that spin while they wait make training many times slower on a shared machine.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
+
+
+def _online(hub: Mapping[str, str]) -> dict[str, str]:
+    return {**_inherited(NETWORK), "HF_HUB_DISABLE_TELEMETRY": "1", **hub}
+
+
+def _inherited(names: Sequence[str]) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if name in os.environ}

@@ -39,6 +39,7 @@ WRONG_REQUEST = problem_answers(
     "idempotency_key_reused",
     "invalid_dataset",
     "model_not_found",
+    "hub_disabled",
     "unsupported_model",
 )
 

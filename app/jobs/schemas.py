@@ -53,7 +53,7 @@ class JobSummary(BaseModel):
     id: str
     status: Status
     phase: str | None
-    """While it runs: preparing, training, exporting or verifying."""
+    """While it runs: fetching, preparing, training, exporting or verifying."""
     run: int
     """Counts from 1; each retry starts another."""
     attempt: int
@@ -70,6 +70,9 @@ class JobSummary(BaseModel):
 
 
 class JobDetail(JobSummary):
+    commits: dict[str, str]
+    """Of `model` and `dataset`, where they come from a hub: what is trained, whatever moves there.
+    Known once they were fetched."""
     hyperparameters: Hyperparameters
     """Every value the run uses, the preset's included."""
     result: Report | None

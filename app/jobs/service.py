@@ -12,7 +12,7 @@ from app.jobs.states import RETRY, TERMINAL, Status
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.problems import Problem, not_found
 from app.settings import Settings
-from pst_core.errors import InvalidDatasetError, ModelNotFoundError
+from pst_core.errors import HubDisabledError, InvalidDatasetError, ModelNotFoundError
 from pst_core.references import (
     locate_dataset,
     locate_model,
@@ -47,19 +47,33 @@ async def submit(
 
 def check_references(spec: CompressionSpec, settings: Settings) -> None:
     """Refuse at once what cannot work; what only reading the data can tell fails the job later."""
-    for text, error, field in (
-        (spec.model, ModelNotFoundError, "model"),
-        (spec.dataset.ref, InvalidDatasetError, "dataset.ref"),
+    model, dataset = parse_reference(spec.model), parse_reference(spec.dataset.ref)
+    for text, reference, error, field in (
+        (spec.model, model, ModelNotFoundError, "model"),
+        (spec.dataset.ref, dataset, InvalidDatasetError, "dataset.ref"),
     ):
-        reference = parse_reference(text)
+        if reference.scheme == "hub" and not settings.hub_endpoint:
+            raise HubDisabledError(
+                f"{text} lies on a hub, and this installation fetches from none.",
+                field=field,
+                remedy="Use pkg:NAME or file:PATH, or have the operator set PST_HUB_ENDPOINT.",
+            )
         if reference.scheme == "pkg" and reference.name not in settings.packages:
             raise error(
                 f"{text} is not among the packages this service may use.",
                 field=field,
                 remedy=f"It may use: {', '.join(settings.packages)}.",
             )
-    locate_model(spec.model, roots=settings.file_roots)
-    locate_dataset(spec.dataset.ref, roots=settings.file_roots)
+    if model.scheme == "hub" and model.part:
+        raise ModelNotFoundError(
+            f"{spec.model} is a part of a repository.",
+            field="model",
+            remedy="A model is a whole one: hub:ORG/NAME, with @REVISION behind it or not.",
+        )
+    if model.scheme != "hub":
+        locate_model(spec.model, roots=settings.file_roots)
+    if dataset.scheme != "hub":
+        locate_dataset(spec.dataset.ref, roots=settings.file_roots)
     columns = packaged_columns(spec.dataset.ref)
     for role, column in spec.columns().items():
         if columns is not None and column not in columns:

@@ -82,6 +82,8 @@ class Job(Base):
     ran_seconds: Mapped[float] = mapped_column(Float, server_default="0")
     # When it could first be claimed since it was last queued: a job may be made to wait.
     not_before: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    # What the revisions of its model and dataset were when they were first fetched from a hub.
+    commits: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
     progress: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     result: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))

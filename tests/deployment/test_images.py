@@ -213,6 +213,7 @@ def test_the_example_leaves_secrets_empty() -> None:
     assert {name: value for name, _, value in given} == {
         "PST_POSTGRES_PASSWORD": "",
         "PST_VALKEY_PASSWORD": "",
+        "# PST_HUB_TOKEN": "",
     }
 
 

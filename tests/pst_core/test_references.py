@@ -1,5 +1,6 @@
 """References lead where they may, and nowhere else."""
 
+import dataclasses
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def root(tmp_path: Path) -> Path:
     [
         ("org/name", Reference(scheme="hub", name="org/name")),
         ("hub:org/name", Reference(scheme="hub", name="org/name")),
+        ("bert", Reference(scheme="hub", name="bert")),
+        ("hub:org/name@v1.0", Reference(scheme="hub", name="org/name", revision="v1.0")),
+        (
+            "hub:org/name/de/all@refs/pr/7",
+            Reference(scheme="hub", name="org/name", part="de/all", revision="refs/pr/7"),
+        ),
         ("pkg:name", Reference(scheme="pkg", name="name")),
         ("pkg:name/part", Reference(scheme="pkg", name="name", part="part")),
         ("file:a/b.csv", Reference(scheme="file", name="a/b.csv")),
@@ -53,6 +60,24 @@ def test_a_reference_is_a_scheme_a_name_and_a_part(text: str, reference: Referen
 def test_an_unknown_scheme_is_refused_with_those_there_are(text: str) -> None:
     with pytest.raises(ValueError, match="pkg:NAME, file:PATH or hub:ORG/NAME"):
         parse_reference(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "hub:", "/name", "org/", "a b", "org/na--me", "org/../name", "org/name@", "org/name@a b",
+     "org/name/../part", "o" * 97, "ürg/name", "org/name@a\n"],
+)  # fmt: skip
+def test_what_names_no_repository_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write hub:ORG/NAME"):
+        parse_reference(text)
+
+
+@pytest.mark.parametrize("text", ["org/name", "hub:org/name/part@main"])
+def test_a_reference_is_pinned_to_a_commit(text: str) -> None:
+    reference = parse_reference(text)
+
+    pinned = parse_reference(reference.at("0" * 40))
+    assert pinned == dataclasses.replace(reference, revision="0" * 40)
 
 
 def test_a_relative_file_lies_below_a_root(root: Path) -> None:
@@ -120,7 +145,7 @@ def test_a_folder_without_config_is_no_model(root: Path) -> None:
 
 @pytest.mark.parametrize("text", ["org/name", "hub:org/name"])
 def test_a_hub_model_is_refused_with_what_works(text: str) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"hub.*Use pkg:NAME"):
+    with pytest.raises(ModelNotFoundError, match=r"hub.*file:PATH"):
         locate_model(text, roots=[])
 
 

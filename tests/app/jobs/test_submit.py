@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import queue
 from app.jobs.tables import Job, JobEvent
+from app.main import create_app
+from app.projects.service import NewKey
 from app.settings import Settings
 
 
@@ -49,6 +51,39 @@ def test_a_posted_job_has_its_first_event(client: TestClient, spec: dict[str, ob
     assert [(event["seq"], event["type"]) for event in events] == [(1, "queued")]
 
 
+def test_references_to_a_hub_are_taken_as_they_are(
+    client: TestClient, spec: dict[str, object]
+) -> None:
+    change = {"model": "org/name", "dataset": "hub:org/name/part@v1"}
+    answer = client.post("/jobs", json=spec | change)
+
+    assert answer.status_code == 202
+    assert answer.json()["spec"]["model"] == "org/name"
+    assert answer.json()["commits"] == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"model": "org/name"}, "model"), ({"dataset": "hub:org/name"}, "dataset.ref")],
+)
+def test_an_installation_without_a_hub_says_so(
+    settings: Settings,
+    key: NewKey,
+    spec: dict[str, object],
+    change: dict[str, str],
+    field: str,
+) -> None:
+    offline = create_app(settings.model_copy(update={"hub_endpoint": ""}))
+    headers = {"Authorization": f"Bearer {key.key}"}
+    with TestClient(offline, headers=headers) as client:
+        answer = client.post("/jobs", json=spec | change)
+
+    problem = answer.json()
+    assert (answer.status_code, problem["field"]) == (422, field)
+    assert "fetches from none" in problem["detail"]
+    assert "PST_HUB_ENDPOINT" in problem["remedy"]
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -58,8 +93,8 @@ def test_a_posted_job_has_its_first_event(client: TestClient, spec: dict[str, ob
         ({"sparsity": True}, "sparsity"),
         ({"sparsity": 0.5, "method": "dense"}, "sparsity"),
         ({"model": "pkg:no-such-model"}, "model"),
-        ({"model": "hub:org/name"}, "model"),
-        ({"model": "org/name"}, "model"),
+        ({"model": "hub:org/name/part"}, "model"),
+        ({"model": "hub:org/../name"}, "model"),
         ({"model": "ftp:name"}, "model"),
         ({"model": "file:../../etc"}, "model"),
         ({"model": "file:/etc"}, "model"),
