@@ -18,6 +18,8 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase
 
+from pst_core.points import reached
+
 # What the driver raises where the database is gone, going, or not the one that takes writes.
 DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 
@@ -64,7 +66,9 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
     sessions: async_sessionmaker[AsyncSession] = request.app.state.sessions
     async with sessions() as session:
         yield session
+        reached("request:done")
         await session.commit()
+        reached("request:committed")
 
 
 # Function scope: the commit happens before the answer is sent, so a failed one is a 500, not a 202.

@@ -6,6 +6,7 @@ Which processes are started this way, and how they are stopped in order, is not 
 
 import ctypes
 import os
+import resource
 import sys
 from signal import SIG_DFL, SIG_SETMASK, Signals, pthread_sigmask
 from signal import signal as set_handler
@@ -18,7 +19,12 @@ _REFUSED = 126
 
 
 def command(
-    argv: list[str], *, signal: str = "TERM", user_namespace: bool = False, uid: int | None = None
+    argv: list[str],
+    *,
+    signal: str = "TERM",
+    user_namespace: bool = False,
+    uid: int | None = None,
+    limits: dict[str, int] | None = None,
 ) -> list[str]:
     """What to give ``Popen`` so that ``argv`` gets ``signal`` as soon as this process is gone.
 
@@ -30,12 +36,14 @@ def command(
         signal: What it gets when its parent dies, without the ``SIG``.
         user_namespace: Let it see itself as nobody while the kernel goes on treating it as us.
         uid: Become this user and group, which takes root.
+        limits: What it may use at most, as ``setrlimit`` names it without the ``RLIMIT_``.
     """
     who = "namespace" if user_namespace else "same" if uid is None else str(uid)
-    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), signal, who, *argv]
+    most = ",".join(f"{name}={value}" for name, value in (limits or {}).items())
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), signal, who, most, *argv]
 
 
-def _run(parent: int, signal: str, who: str, argv: list[str]) -> None:
+def _run(parent: int, signal: str, who: str, limits: str, argv: list[str]) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if who == "namespace":
         _enter_user_namespace(libc)
@@ -50,7 +58,17 @@ def _run(parent: int, signal: str, who: str, argv: list[str]) -> None:
     # A shell ignores SIGINT for what it runs in the background, and that is inherited as well.
     for ignored in (Signals.SIGINT, Signals.SIGTERM):
         set_handler(ignored, SIG_DFL)
+    for limit in filter(None, limits.split(",")):
+        _limit(*limit.split("="))
     os.execv(argv[0], argv)
+
+
+def _limit(name: str, value: str) -> None:
+    kind = int(getattr(resource, f"RLIMIT_{name}"))
+    _, most = resource.getrlimit(kind)
+    # What we were given less of ourselves we cannot give more of.
+    bound = int(value) if most == resource.RLIM_INFINITY else min(int(value), most)
+    resource.setrlimit(kind, (bound, bound))
 
 
 def _enter_user_namespace(libc: ctypes.CDLL) -> None:
@@ -81,9 +99,9 @@ def _write(path: str, content: str) -> None:
 
 
 def _main() -> None:
-    _, parent, signal, who, *argv = sys.argv
+    _, parent, signal, who, limits, *argv = sys.argv
     try:
-        _run(int(parent), signal, who, argv)
+        _run(int(parent), signal, who, limits, argv)
     except OSError as error:
         sys.stderr.write(f"cannot run {argv[0]} as {who}: {error}\n")
         sys.exit(_REFUSED)

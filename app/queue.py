@@ -5,6 +5,8 @@ import logging
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from pst_core.points import reached
+
 logger = logging.getLogger(__name__)
 
 JOBS_QUEUE = "jobs"
@@ -41,11 +43,13 @@ def sender(broker_url: str) -> Celery:
 
 def wake(celery: Celery) -> bool:
     """Tell one idle worker to look for a job; False where the broker did not take it."""
+    reached("wake:due")
     try:
         celery.send_task(RUN_NEXT, queue=JOBS_QUEUE, expires=3600)
     except OperationalError as error:
         logger.warning("no wake-up sent, the workers will find the job by asking: %s", error)
         return False
+    reached("wake:sent")
     return True
 
 

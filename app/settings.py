@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     """How often an idle worker asks the database for jobs whose wake-up got lost."""
     sweep_seconds: Seconds = 10.0
     """How often expired leases are looked for."""
+    trainer_memory_bytes: Annotated[int, Field(ge=2**30)] | None = None
+    """How much memory a trainer on a CPU may use before its job fails with `out_of_memory`. Unset:
+    all that the host has."""
     snapshot_seconds: Seconds = 300.0
     """How often a trainer saves its state; the most work that the loss of a worker can cost."""
     no_progress_seconds: Seconds = 3600.0

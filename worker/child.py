@@ -32,6 +32,8 @@ from worker.lifeline import ENDED, die_with_supervisor
 
 logger = logging.getLogger(__name__)
 
+CPU_REFUSED = "DefaultCPUAllocator: can't allocate memory"  # torch has no class of its own for it
+
 
 def main(task_file: str) -> int:
     logging.basicConfig(level=logging.INFO)
@@ -123,7 +125,7 @@ def describe(error: Exception) -> FailureEvent:
             remedy=error.remedy[:2000],
             retryable=error.retryable,
         )
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_REFUSED in str(error):
         return FailureEvent(
             code="out_of_memory",
             message="The device's memory did not suffice.",

@@ -19,27 +19,20 @@ class Device:
 
     name: str
     lock: int
+    memory_bytes: int | None
+    """How much memory a trainer may use of it; None where that cannot be found out."""
 
     @property
     def kind(self) -> Literal["cpu", "gpu"]:
         return device_kind(self.name)
 
-    def memory_bytes(self) -> int | None:
-        """How much memory it has; None where that cannot be found out."""
-        if self.kind == "cpu":
-            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-        try:
-            told = subprocess.run(
-                [*query, f"--id={self.name.partition(':')[2]}"],
-                check=True,
-                capture_output=True,
-                timeout=20,
-            )
-            return int(told.stdout) * 2**20
-        except (OSError, subprocess.SubprocessError, ValueError) as error:
-            logger.warning("%s: how much memory it has is not known: %s", self.name, error)
-            return None
+    def limits(self) -> dict[str, int]:
+        """What its trainer may use of this host at most, see `launch.command`.
+
+        A GPU's driver maps more than it uses, so the host's memory is bounded on the CPU alone.
+        """
+        memory = {"DATA": self.memory_bytes} if self.kind == "cpu" and self.memory_bytes else {}
+        return {"CORE": 0, **memory}
 
     def environment(self) -> dict[str, str]:
         """What makes a trainer see this device and no other."""
@@ -51,8 +44,16 @@ def device_kind(name: str) -> Literal["cpu", "gpu"]:
     return "gpu" if name.startswith("cuda") else "cpu"
 
 
-def take_free(devices: Sequence[str], folder: Path) -> Device | None:
-    """The first of the devices that nobody uses, locked until every holder of it has ended."""
+def take_free(
+    devices: Sequence[str], folder: Path, *, cpu_memory_bytes: int | None = None
+) -> Device | None:
+    """The first of the devices that nobody uses, locked until every holder of it has ended.
+
+    Args:
+        devices: Their names: ``cpu``, ``cuda:0``, …
+        folder: Where the locks are.
+        cpu_memory_bytes: What a trainer on the CPU may use. None: all that the host has.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in devices:
         # The folder may be shared by hosts, a device is not.
@@ -64,5 +65,20 @@ def take_free(devices: Sequence[str], folder: Path) -> Device | None:
         except BlockingIOError:
             os.close(lock)
         else:
-            return Device(name, lock)
+            return Device(name, lock, _memory_bytes(name, cpu_memory_bytes))
     return None
+
+
+def _memory_bytes(name: str, cpu_memory_bytes: int | None) -> int | None:
+    if device_kind(name) == "cpu":
+        host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return min(host, cpu_memory_bytes or host)
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(
+            [*query, f"--id={name.partition(':')[2]}"], check=True, capture_output=True, timeout=20
+        )
+        return int(told.stdout) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        logger.warning("%s: how much memory it has is not known: %s", name, error)
+        return None

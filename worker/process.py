@@ -49,7 +49,9 @@ class ChildProcess:
         task_file.write_text(json.dumps({**task, "events": writer}), encoding="utf-8")
         self._siblings = _children()
         self._process = subprocess.Popen(
-            launch.command([sys.executable, *CHILD, str(task_file)], signal="KILL"),
+            launch.command(
+                [sys.executable, *CHILD, str(task_file)], signal="KILL", limits=device.limits()
+            ),
             stdin=lifeline,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -44,7 +44,11 @@ def supervise(settings: Settings, devices: list[str], stopping: threading.Event)
     The device comes first: whoever holds it asks for a job, so that a wake-up and the poll can
     never have two jobs for one device.
     """
-    device = None if stopping.is_set() else take_free(devices, settings.devices_dir)
+    if stopping.is_set():
+        return False
+    device = take_free(
+        devices, settings.devices_dir, cpu_memory_bytes=settings.trainer_memory_bytes
+    )
     if device is None:
         return False
     try:
@@ -56,7 +60,7 @@ def supervise(settings: Settings, devices: list[str], stopping: threading.Event)
             worker=worker,
             lease_seconds=settings.lease_seconds,
             device=device.kind,
-            memory_bytes=device.memory_bytes(),
+            memory_bytes=device.memory_bytes,
         )
         reached("claim:sent")
         with sessions.begin() as session:

@@ -54,6 +54,7 @@ class Sweeper:
         with self._sessions.begin() as session:
             for job in session.scalars(moves.time_out_queued(QUEUE_TIMEOUT)):
                 logger.warning("%s: waited too long in the queue", job.id)
+        reached("queue:timed_out")
         self._retire_objects()
         self._remove_objects()
         self._remove_strays()
@@ -61,6 +62,7 @@ class Sweeper:
             gone = list(session.scalars(artifacts.emptied_jobs()))
             for statement in (*queries.forget(gone), idempotency.expire()):
                 session.execute(statement)
+        reached("job:forgotten")
         self._wake()
 
     def _expire_leases(self) -> None:
@@ -80,15 +82,14 @@ class Sweeper:
                 )
                 for job in session.scalars(expired):
                     logger.warning("%s: attempt %d expired: %s", job.id, job.attempt, move.event)
+            reached("lease:expired")
 
     def _retire_objects(self) -> None:
         kept = self._settings.keep_snapshots_seconds
-        with self._sessions.begin() as session:
-            for which in (
-                artifacts.orphaned(),
-                artifacts.no_longer_needed(snapshot_seconds=kept),
-            ):
+        for which in (artifacts.orphaned(), artifacts.no_longer_needed(snapshot_seconds=kept)):
+            with self._sessions.begin() as session:
                 session.execute(artifacts.retire(which))
+            reached("object:retired")
 
     def _remove_objects(self) -> None:
         """Bytes first: a row that outlives them is swept again, bytes without a row never."""
@@ -103,6 +104,7 @@ class Sweeper:
             reached("object:removed")
             with self._sessions.begin() as session:
                 session.execute(artifacts.forget(artifact.id))
+            reached("object:forgotten")
 
     def _remove_strays(self) -> None:
         """Remove what no row names: a stale attempt may write after its rows are gone."""

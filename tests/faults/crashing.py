@@ -1,15 +1,24 @@
-"""A supervisor in a process of its own that notes the moments it comes by, and ends hard at one."""
+"""Work in a process of its own that notes the moments it comes by, and ends hard at one."""
 
 import multiprocessing
 import os
+import signal
+import socket
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import uvicorn
+
+from app.main import create_app
 from app.settings import Settings
 from tests.faults.toy import TOY_TRAINER
 from worker import process
 from worker.supervisor import supervise
+from worker.sweeper import Sweeper
 
 CRASHED = 9
 
@@ -18,23 +27,58 @@ context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["tests.faults.crashing"])
 
 
-def run_supervisor(settings: Settings, arrivals: Path, *, crash_at: int = -1) -> int:
-    """Run a supervisor with the toy trainer to its end; its exit status.
-
-    Args:
-        settings: What it works with.
-        arrivals: Gets a line for each moment it comes by.
-        crash_at: The number of the moment at which it ends at once, from 0.
-    """
-    arguments = (settings, arrivals, crash_at)
-    supervisor = context.Process(target=_supervise, args=arguments)
-    supervisor.start()
-    supervisor.join(300)
-    assert supervisor.exitcode is not None, "it hangs"
-    return supervisor.exitcode
+def run(work: Callable[[Settings], object], settings: Settings, arrivals: Path) -> None:
+    """Do some work in such a process, to its end."""
+    assert _run(work, settings, arrivals, -1) == 0
 
 
-def _supervise(settings: Settings, arrivals: Path, crash_at: int) -> None:
+def crash(work: Callable[[Settings], object], settings: Settings, arrivals: Path, at: int) -> None:
+    """Do some work in such a process, which ends at once at one of the moments, from 0."""
+    assert _run(work, settings, arrivals, at) == CRASHED
+
+
+def _run(
+    work: Callable[[Settings], object], settings: Settings, arrivals: Path, crash_at: int
+) -> int:
+    process = context.Process(target=_work, args=(work, settings, arrivals, crash_at))
+    process.start()
+    process.join(300)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
+@contextmanager
+def serving(settings: Settings, arrivals: Path, crash_at: int = -1) -> Iterator[str]:
+    """The API in such a process; where it listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        work = partial(_serve, listener)
+        process = context.Process(target=_work, args=(work, settings, arrivals, crash_at))
+        process.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            process.terminate()
+            process.join(300)
+        assert process.exitcode == (CRASHED if crash_at >= 0 else -signal.SIGTERM)
+
+
+def supervisor(settings: Settings) -> None:
+    """Run one attempt, if there is one to run."""
+    supervise(settings, ["cpu"], threading.Event())
+
+
+def sweep(settings: Settings) -> None:
+    Sweeper(settings).sweep()
+
+
+def _serve(listener: socket.socket, settings: Settings) -> None:
+    config = uvicorn.Config(create_app(settings), log_config=None)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _work(
+    work: Callable[[Settings], object], settings: Settings, arrivals: Path, crash_at: int
+) -> None:
     process.CHILD = ("-I", "-S", str(TOY_TRAINER))
     file = os.open(arrivals, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     count = -1
@@ -49,4 +93,4 @@ def _supervise(settings: Settings, arrivals: Path, crash_at: int) -> None:
             os._exit(CRASHED)
 
     sys.addaudithook(arrived)
-    supervise(settings, ["cpu"], threading.Event())
+    work(settings)

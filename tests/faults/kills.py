@@ -1,7 +1,8 @@
 """``python -m tests.faults.kills --seed 1 --kills 20``: one real job, killed again and again.
 
-A real trainer over a whole ``pst serve``. After each kill the job goes on where it was kept; it has
-to end with the checkpoint, byte for byte, of the same job left alone.
+A real trainer over a whole ``pst serve``. After each kill, and between them each pause, the job
+goes on where it was kept; it has to end with the checkpoint, byte for byte, of the same job left
+alone.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from app.settings import Settings
 from tests.e2e.service import Service, command
 from tests.faults.chaos.processes import send
 
-VICTIMS = ("trainer", "supervisor", "worker")
+PAUSE = "pause"
+DISTURBANCES = ("trainer", "supervisor", "worker", PAUSE)
 WORDS = {"trainer": "worker.child", "supervisor": "worker.supervisor", "worker": "jobs"}
 BEGINNING_SECONDS = 8.0  # about what a trainer takes to its first step
 STEPS_A_KILL = 60
@@ -55,7 +57,7 @@ class Outcome:
     Args:
         files: SHA-256 of each of the checkpoint's files, by name.
         events: Their types.
-        killed: What was, how often.
+        killed: What was, how often, and how often it was paused.
         left: Processes and scratch folders that should be gone.
     """
 
@@ -79,15 +81,15 @@ def _run(job_spec: dict[str, Any], kills: int, seed: int, data: Path) -> Outcome
         job_id = service.post(job_spec)
         killed: Counter[str] = Counter()
         for number in range(kills):
-            victim = VICTIMS[number % len(VICTIMS)]
+            rounds, which = divmod(number, len(DISTURBANCES))
             step = (number + rng.random()) * STEPS_A_KILL
             _await_attempt(service, job_id)
-            if number % 2:
+            if (rounds + which) % 2:
                 _await_step(service, job_id, step)
             else:
                 time.sleep(rng.uniform(0, BEGINNING_SECONDS))
-            _kill(service, job_id, victim)
-            killed[victim] += 1
+            _disturb(service, job_id, DISTURBANCES[which])
+            killed[DISTURBANCES[which]] += 1
         job = service.finish(job_id)
         assert job["status"] == "succeeded", job["error"]
         artifacts = service.client.get(f"/jobs/{job_id}/artifacts").json()["data"]
@@ -116,6 +118,16 @@ def _await_step(service: Service, job_id: str, step: float) -> None:
     ):
         assert service.job(job_id)["status"] == "running"
         time.sleep(0.05)
+
+
+def _disturb(service: Service, job_id: str, what: str) -> None:
+    if what == PAUSE:
+        service.client.post(f"/jobs/{job_id}/pause").raise_for_status()
+        service.await_job(job_id, lambda job: job["status"] == "paused")
+        assert not _find(service, "trainer")
+        service.client.post(f"/jobs/{job_id}/resume").raise_for_status()
+    else:
+        _kill(service, job_id, what)
 
 
 def _kill(service: Service, job_id: str, victim: str) -> None:
@@ -155,7 +167,7 @@ def problems(alone: Outcome, killed: Outcome) -> list[str]:
     if killed.events["succeeded"] != 1:
         found.append("it did not end once")
     if killed.events["started"] <= killed.killed.total():
-        found.append(f"{killed.events['started']} attempts: a kill was not noticed")
+        found.append(f"{killed.events['started']} attempts: a kill or pause was not noticed")
     if not killed.events["continued"]:
         found.append("no attempt went on where another was")
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import torch
 
 from pst_core.compress import compress
 from pst_core.events import Event, PhaseEvent
@@ -105,3 +106,10 @@ def test_a_child_goes_on_from_its_snapshot(tmp_path: Path) -> None:
         "resumed"
     ]
     assert told[-1]["type"] == "result"
+
+
+def test_memory_that_torch_refuses_on_a_cpu_is_told_as_such() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(2**50)
+
+    assert child.describe(refused.value).code == "out_of_memory"

@@ -5,7 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+import pytest
+
 from worker.devices import take_free
+
+HOST = psutil.virtual_memory().total
 
 
 def test_a_taken_device_is_not_given_again(tmp_path: Path) -> None:
@@ -50,3 +55,22 @@ def test_a_trainer_sees_its_own_gpu_alone(tmp_path: Path) -> None:
     assert cpu.environment() == {"CUDA_VISIBLE_DEVICES": ""}
     os.close(gpu.lock)
     os.close(cpu.lock)
+
+
+@pytest.mark.parametrize(("bound", "least"), [(2**30, 2**30), (2**60, HOST), (None, HOST)])
+def test_a_cpu_has_the_memory_it_is_given_of_what_there_is(
+    tmp_path: Path, bound: int | None, least: int
+) -> None:
+    cpu = take_free(["cpu"], tmp_path, cpu_memory_bytes=bound)
+
+    assert cpu is not None
+    assert cpu.memory_bytes == least
+    os.close(cpu.lock)
+
+
+def test_a_gpus_trainer_may_map_what_it_wants_of_the_host(tmp_path: Path) -> None:
+    gpu = take_free(["cuda:0"], tmp_path, cpu_memory_bytes=2**30)
+
+    assert gpu is not None
+    assert gpu.limits() == {"CORE": 0}
+    os.close(gpu.lock)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -390,6 +391,28 @@ for line in child.lines():
     if line is not None:
         print(int(line), flush=True)
 """
+
+
+def test_a_child_gets_no_more_memory_than_its_device_has(make: Make, device: Device) -> None:
+    child = make(
+        """
+try:
+    bytearray(2**30)
+except MemoryError:
+    say("refused\\n")
+bytearray(2**20)
+say("granted\\n")
+""",
+        device=replace(device, memory_bytes=2**29),
+    )
+    with child:
+        assert list(told(child)) == [b"refused", b"granted"]
+
+
+def test_a_child_leaves_no_core_file(start: Start) -> None:
+    child = start("import resource; say(f'{resource.getrlimit(resource.RLIMIT_CORE)}\\n')")
+
+    assert list(told(child)) == [b"(0, 0)"]
 
 
 def test_a_child_ends_by_itself_once_its_life_is_not_prolonged(start: Start) -> None:
