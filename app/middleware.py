@@ -123,8 +123,11 @@ class _Body:
 
 def _is_json(headers: Headers) -> bool:
     # As FastAPI decides it: what it reads as JSON must have been looked at here.
+    given = headers.get("content-type")
+    if not given:
+        return False
     mime = MimeHeaders()
-    mime["content-type"] = headers.get("content-type", "")
+    mime["content-type"] = given
     subtype = mime.get_content_subtype()
     return mime.get_content_maintype() == "application" and (
         subtype == "json" or subtype.endswith("+json")

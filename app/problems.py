@@ -215,9 +215,10 @@ def _refused_by_the_core(request: Request, error: Exception) -> JSONResponse:
         body = request.scope.get("json_body")
         where = None if body is None else pointer(error.field.split("."), body)
         errors = [FieldError(field=error.field, pointer=where, message=error.message)]
+    known = kinds.KINDS.get(error.code)
     return _answer(
         _request_id(request),
-        422,
+        (known and known.status) or 422,
         error.code,
         error.message,
         field=error.field,

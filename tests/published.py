@@ -28,7 +28,7 @@ def publish(
 ) -> None:
     """Let a running job succeed with a folder for each format."""
     for format_name, folder in folders.items():
-        _store(sessions, settings, job, format_name, folder)
+        store(sessions, settings, job, format_name, folder)
     with sessions.begin() as session:
         statements = moves.leave_running(
             SUCCEED, job.id, job.attempt, values={"result": result} if result else {}
@@ -37,9 +37,10 @@ def publish(
         session.execute(queries.publish(job.id, job.attempt))
 
 
-def _store(
+def store(
     sessions: sessionmaker[Session], settings: Settings, job: Job, format_name: str, folder: Path
 ) -> None:
+    """Write one format of a running job's checkpoint, not yet published."""
     root = f"{job.id}-{format_name}"
     row = {
         "id": new_id("art"),

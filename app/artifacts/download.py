@@ -104,7 +104,7 @@ class Download(Response):
         except OSError as error:
             raise _corrupt(part, f"it cannot be read: {error.strerror}") from error
         if sha256 != part.sha256:
-            raise _corrupt(part, f"{part.name} has the SHA-256 {sha256}, not {part.sha256}")
+            raise _corrupt(part, f"{part.name!r} has the SHA-256 {sha256}, not {part.sha256}")
 
 
 @contextmanager

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.artifacts import queries
 from app.jobs import moves
-from app.jobs.states import FAIL
+from app.jobs.states import FAIL, SUCCEED
 from app.jobs.tables import Job
 from app.settings import Settings
 from tests.jobs import leave
-from tests.published import publish
+from tests.published import store
 
 PAUSE_SECONDS = 0.05  # between two jobs
 
@@ -27,15 +28,18 @@ def worker(sessions: sessionmaker[Session], settings: Settings, folder: Path) ->
     stop = threading.Event()
 
     def work() -> None:
-        ends = itertools.cycle(("succeed", "fail", "run"))
+        ends = itertools.cycle((SUCCEED, FAIL, None))
         while not stop.wait(PAUSE_SECONDS):
             job = _claim(sessions)
             end = next(ends)
-            if job is not None and end == "succeed":
-                formats = dict.fromkeys(job.spec["formats"], checkpoint)
-                publish(sessions, settings, job, formats)
-            elif job is not None and end == "fail":
-                leave(sessions, FAIL, job)
+            if job is None or end is None:
+                continue
+            # What is retried ends without a checkpoint.
+            if job.attempt == 1:
+                store(sessions, settings, job, job.spec["formats"][0], checkpoint)
+            if leave(sessions, end, job) is not None and end is SUCCEED:
+                with sessions.begin() as session:
+                    session.execute(queries.publish(job.id, job.attempt))
 
     thread = threading.Thread(target=work)
     thread.start()

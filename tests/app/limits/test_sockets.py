@@ -144,6 +144,36 @@ def test_a_length_that_contradicts_itself_is_refused(
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "OPTIONS * HTTP/1.1",
+        "CONNECT a:1 HTTP/1.1",
+        "TRACE /jobs HTTP/1.1",
+        "GET http://other/jobs HTTP/1.1",
+        "GET //other/jobs HTTP/1.1",
+        "GET /jobs/../jobs HTTP/1.1",
+        "GET /%00%ff%c0%80 HTTP/1.1",
+        "GET /jobs/%ff?%ff=%ff&limit=%ff HTTP/1.1",
+        "GET /jobs?limit=1&limit=2&&=&cursor HTTP/1.1",
+        "GET /hf/api/models/%00/%ff HTTP/1.1",
+        "get /jobs HTTP/1.1",
+        "FOO /jobs HTTP/1.1",
+        "GET /jobs HTTP/1.0",
+        "GET /jobs HTTP/2.0",
+        "GET /jobs",
+        "PRI * HTTP/2.0",
+        "\x16\x03\x01\x02\x00",
+    ],
+)
+def test_no_request_line_is_a_fault_of_the_service(served: Served, key: NewKey, line: str) -> None:
+    head = f"{line}\r\nHost: x\r\nAuthorization: Bearer {key.key}\r\nConnection: close\r\n\r\n"
+    with connect(served, head.encode("latin-1")) as connection:
+        status = int(everything(connection).split(b" ")[1])
+
+    assert 200 <= status < 500
+
+
+@pytest.mark.parametrize(
     ("path", "headers", "status", "kind"),
     [
         ("/jobs?cursor=" + "a" * 17_000, 0, 414, "uri_too_long"),
