@@ -13,7 +13,7 @@ from app.backends import environment, running_backends
 from app.db import upgrade
 from app.embedded import EmbeddedError
 from app.main import create_app
-from app.projects.cli import keys
+from app.projects.cli import keys, projects
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
 from app.serve import ServeError, serve
 from app.settings import Settings
@@ -27,6 +27,7 @@ cli = typer.Typer(
 db = typer.Typer(no_args_is_help=True, help="The database schema.")
 cli.add_typer(db, name="db")
 cli.add_typer(keys, name="keys")
+cli.add_typer(projects, name="projects")
 
 DataOption = Annotated[
     Path | None,

@@ -50,6 +50,13 @@ class Settings(BaseSettings):
     """How long a job waits after such an attempt, or a lost one; doubled for each further one."""
     keep_snapshots_seconds: Seconds = 7 * 24 * 3600.0
     """How long the snapshots of a failed or cancelled job are kept for a retry."""
+    max_queued_jobs: Annotated[int, Field(ge=0)] = 1000
+    """Of a project: those that wait in its queue, or are paused. `pst projects limit` gives a
+    project a quota of its own, of these three."""
+    max_running_jobs: Annotated[int, Field(ge=0)] = 100
+    """Of a project: further ones wait, although a worker is free."""
+    max_stored_bytes: Annotated[int, Field(ge=0)] = 2**40
+    """Of a project: with as many or more it can post no further job."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 256 * 1024
 
     @field_validator("file_roots", "packages", mode="before")
