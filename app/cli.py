@@ -14,7 +14,7 @@ from app.connections import SERVER
 from app.db import upgrade
 from app.embedded import EmbeddedError
 from app.main import create_app
-from app.projects.cli import keys
+from app.projects.cli import keys, projects
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
 from app.serve import ServeError, serve
 from app.settings import Settings
@@ -28,6 +28,7 @@ cli = typer.Typer(
 db = typer.Typer(no_args_is_help=True, help="The database schema.")
 cli.add_typer(db, name="db")
 cli.add_typer(keys, name="keys")
+cli.add_typer(projects, name="projects")
 
 DataOption = Annotated[
     Path | None,

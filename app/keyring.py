@@ -4,6 +4,7 @@ Whether a request is let in is decided in security.py.
 """
 
 import asyncio
+import hmac
 import logging
 import time
 from collections import OrderedDict
@@ -49,6 +50,11 @@ class Keyring:
         """What is remembered of a key; None where it has to be looked up."""
         read_at, key = self._known.get(key_id) or self._unknown.get(key_id) or (0.0, None)
         return key if key and self._clock() - read_at < REMEMBERED_SECONDS else None
+
+    def had(self, key_id: str, secret_sha256: bytes) -> bool:
+        """Whether this process has met the key, however long ago."""
+        _, key = self._known.get(key_id, (0.0, UNKNOWN))
+        return hmac.compare_digest(secret_sha256, key.secret_sha256)
 
     async def look_up(self, session: AsyncSession, key_id: str) -> KnownKey:
         read_at = self._clock()

@@ -19,6 +19,7 @@ from app.keyring import Keyring
 from app.middleware import Limits, RequestId
 from app.openapi import Api
 from app.projects.router import router as keys_router
+from app.rates import Buckets, RateLimitHeaders
 from app.settings import Settings
 from app.storage import LocalStorage
 
@@ -55,10 +56,19 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.engine = engine
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
     app.state.keyring = Keyring()
+    app.state.requests = Buckets(
+        "key",
+        burst=settings.key_requests_burst,
+        per_second=settings.key_requests_per_second,
+    )
+    app.state.bad_keys = Buckets(
+        "address", burst=settings.bad_keys_burst, per_second=settings.bad_keys_per_second
+    )
     app.state.celery = queue.sender(settings.broker_url)
     app.state.storage = LocalStorage(settings.storage_dir)
     app.state.contents = Contents()
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
+    app.add_middleware(RateLimitHeaders)
     app.add_middleware(RequestId)
     problems.install(app)
     for router in (

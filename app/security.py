@@ -17,6 +17,7 @@ from app.keyring import Keyring
 from app.problems import Problem
 from app.projects import queries
 from app.projects.tables import Scope
+from app.rates import Standing, site
 
 KEY = re.compile(r"pst_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
 
@@ -53,24 +54,33 @@ async def authenticated(
     """Whose key came with the request.
 
     Raises:
-        Problem: 401, the same whatever was wrong with the key.
+        Problem: 401, the same whatever was wrong with the key; 429 where it comes too often, or
+            too many bad ones came from its address.
     """
     # Asked for once for each set of scopes that a route's dependencies declare.
     known: Caller | None = getattr(request.state, "caller", None)
     if known is None:
-        known = await _identify(request.app.state.keyring, session, credentials)
+        known = await _identify(request, session, credentials)
         request.state.caller = known
     return known
 
 
 async def _identify(
-    keyring: Keyring, session: AsyncSession, credentials: HTTPAuthorizationCredentials | None
+    request: Request, session: AsyncSession, credentials: HTTPAuthorizationCredentials | None
 ) -> Caller:
+    state = request.app.state
     match = KEY.fullmatch(credentials.credentials) if credentials else None
     # A key that is none costs the same statement and the same comparison as any other.
     key_id, secret = match.groups() if match else ("", "")
+    secret_sha256 = hash_secret(secret)
+    keyring: Keyring = state.keyring
+    address = site(request.client.host if request.client else "")
+    # Whose key was good some seconds ago does not suffer from others at the same address.
+    if not keyring.had(key_id, secret_sha256):
+        _bound(state.bad_keys.look(address))
     key = keyring.recall(key_id) or await keyring.look_up(session, key_id)
-    if not hmac.compare_digest(hash_secret(secret), key.secret_sha256) or not key.active:
+    if not hmac.compare_digest(secret_sha256, key.secret_sha256) or not key.active:
+        state.bad_keys.take(address)
         raise Problem(
             401,
             "invalid_key",
@@ -78,8 +88,22 @@ async def _identify(
             remedy="Send Authorization: Bearer pst_…; `pst keys create` makes one.",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    request.state.standing = state.requests.take(key_id)
+    _bound(request.state.standing)
     keyring.note_use(key_id)
     return Caller(key.project_id, key_id, key.scopes)
+
+
+def _bound(standing: Standing) -> None:
+    if standing.allowed:
+        return
+    raise Problem(
+        429,
+        "rate_limited",
+        f"Too many requests of the same {standing.name}.",
+        remedy=f"Come back in {standing.retry_after} s, and then ask less often.",
+        headers={"Retry-After": str(standing.retry_after), **standing.headers},
+    )
 
 
 CallerDep = Annotated[Caller, Depends(authenticated)]

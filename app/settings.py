@@ -63,6 +63,22 @@ class Settings(BaseSettings):
     """How long a job waits after such an attempt, or a lost one; doubled for each further one."""
     keep_snapshots_seconds: Seconds = 7 * 24 * 3600.0
     """How long the snapshots of a failed or cancelled job are kept for a retry."""
+    key_requests_per_second: Annotated[float, Field(gt=0)] = 200.0
+    """Of a key, by each API process, in the long run."""
+    key_requests_burst: Annotated[int, Field(ge=1)] = 2000
+    """Of a key, at once."""
+    bad_keys_per_second: Annotated[float, Field(gt=0)] = 5.0
+    """Of an address, by each API process, in the long run; beyond, a key that this process does
+    not know is not looked up."""
+    bad_keys_burst: Annotated[int, Field(ge=1)] = 500
+    """Of an address, at once."""
+    max_queued_jobs: Annotated[int, Field(ge=0)] = 1000
+    """Of a project: those that wait in its queue, or are paused. `pst projects limit` gives a
+    project a quota of its own, of these three."""
+    max_running_jobs: Annotated[int, Field(ge=0)] = 100
+    """Of a project: further ones wait, although a worker is free."""
+    max_stored_bytes: Annotated[int, Field(ge=0)] = 2**40
+    """Of a project: with as many or more it can post no further job."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 256 * 1024
     """Of a request."""
     body_seconds: Seconds = 20.0

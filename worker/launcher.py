@@ -70,7 +70,7 @@ class Launcher:
 
     def _job_waits(self) -> bool:
         # A cheap look: most wake-ups find their job taken, and a process costs half a second.
+        kinds = map(device_kind, self._devices)
+        waits = moves.any_claimable(*kinds, max_running=self._settings.max_running_jobs)
         with self._engine.connect() as connection:
-            return bool(
-                connection.execute(moves.any_claimable(*map(device_kind, self._devices))).scalar()
-            )
+            return bool(connection.execute(waits).scalar())

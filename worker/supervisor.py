@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import sync_engine
-from app.jobs import moves
+from app.jobs import moves, turns
+from app.jobs.changes import ChangedJobs
+from app.jobs.tables import Job
 from app.settings import Settings
 from pst_core.points import reached
 from worker.attempt import Attempt
@@ -61,10 +63,10 @@ def supervise(settings: Settings, devices: list[str], stopping: threading.Event)
             lease_seconds=settings.lease_seconds,
             device=device.kind,
             memory_bytes=device.memory_bytes,
+            max_running=settings.max_running_jobs,
         )
         reached("claim:sent")
-        with sessions.begin() as session:
-            job = session.scalars(claim).one_or_none()
+        job = take(sessions, claim, settings.max_running_jobs)
         if job is None:
             return False
         reached("claim:committed")
@@ -79,6 +81,21 @@ def supervise(settings: Settings, devices: list[str], stopping: threading.Event)
         return True
     finally:
         os.close(device.lock)
+
+
+def take(sessions: sessionmaker[Session], claim: ChangedJobs, max_running: int) -> Job | None:
+    """The next job, of a project that may run it."""
+    while True:
+        with sessions() as session:
+            job = session.scalars(claim).one_or_none()
+            if job is None:
+                return None
+            lock, may_run = turns.check(job.project_id, max_running)
+            session.execute(lock)
+            if session.scalar(may_run):
+                session.commit()
+                return job
+            # Others took the project's last places at the same time: the next claim sees so.
 
 
 def _watch_lifeline(stopping: threading.Event) -> None:

@@ -121,7 +121,8 @@ class Sweeper:
 
     def _wake(self) -> None:
         with self._sessions() as session:
-            waiting = session.scalar(moves.any_claimable("cpu", "gpu"))
+            limit = self._settings.max_running_jobs
+            waiting = session.scalar(moves.any_claimable("cpu", "gpu", max_running=limit))
         if waiting:
             queue.wake(self._sender)
 

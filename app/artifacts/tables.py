@@ -51,7 +51,8 @@ class Artifact(Base):
         CheckConstraint("(kind = 'snapshot') = (step IS NOT NULL)", name="step"),
         UniqueConstraint("job_id", "attempt", "name"),
         of_a_job(),
-        # What sweeps look for.
+        # How much a project stores; what sweeps look for.
+        Index("ix_artifacts_stored_by_project", "project_id", postgresql_include=["size"]),
         Index("ix_artifacts_unready", "state", postgresql_where=text("state <> 'ready'")),
     )
 

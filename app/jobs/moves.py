@@ -20,7 +20,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.jobs.changes import NO_DATA, ChangedJobs, move_jobs, with_event
 from app.jobs.states import (
@@ -45,6 +45,7 @@ from app.jobs.states import (
     Status,
 )
 from app.jobs.tables import Job, JobEvent
+from app.jobs.turns import RUNNING_JOBS, UNLIMITED, startable
 
 Device = Literal["cpu", "gpu"]
 
@@ -98,28 +99,26 @@ def claim(
     lease_seconds: float,
     device: Device,
     memory_bytes: int | None = None,
+    max_running: int = UNLIMITED,
 ) -> ChangedJobs:
     """Take the next job: by priority, then the project with the fewest running, then age.
+
+    Claims at once may together take more of a project than it may run: `turns.check` tells.
 
     Args:
         worker: Who asks.
         lease_seconds: How long it is theirs without a renewal.
         device: What they would run it on.
         memory_bytes: How much memory that has; None where it is not known.
+        max_running: Of a project that has no quota of its own.
     """
-    running = aliased(Job)
-    busy = (
-        select(func.count())
-        .where(running.project_id == Job.project_id, running.status == Status.RUNNING)
-        .scalar_subquery()
-    )
     fits: ColumnElement[bool] = Job.memory_bytes.is_(None)
     if memory_bytes is not None:
         fits |= Job.memory_bytes <= memory_bytes
     candidate = (
-        select(Job.id)
+        startable(max_running)
         .where(claimable(device), fits)
-        .order_by(Job.priority.desc(), busy, Job.id)
+        .order_by(Job.priority.desc(), RUNNING_JOBS, Job.id)
         .limit(1)
         .with_for_update(of=Job, skip_locked=True)
     )
@@ -145,8 +144,8 @@ def claimable(*devices: Device) -> ColumnElement[bool]:
     return due & Job.device.in_(("any", *devices))
 
 
-def any_claimable(*devices: Device) -> Select[bool]:
-    return select(exists(select(Job.id).where(claimable(*devices))))
+def any_claimable(*devices: Device, max_running: int = UNLIMITED) -> Select[bool]:
+    return select(exists(startable(max_running).where(claimable(*devices))))
 
 
 def renew(job_id: str, attempt: int, *, lease_seconds: float) -> Executable:

@@ -13,6 +13,7 @@ from app.jobs.states import TERMINAL, Status
 from app.jobs.tables import Job
 from app.openapi import problem_answers
 from app.pages import Cursor, Limit, Page, decode_cursor, decode_number, make_page
+from app.projects import quotas
 from app.projects.tables import Scope
 from app.security import ProjectId, needs
 
@@ -151,7 +152,9 @@ async def retry_job(
 ) -> Job:
     """Run a failed or cancelled job again, from its last saved state if that is still there."""
     background.add_task(queue.wake, request.app.state.celery)
-    return await service.retry(session, project_id, job_id)
+    job = await service.retry(session, project_id, job_id)
+    await quotas.admit(session, request.app.state.settings, project_id, more=0)
+    return job
 
 
 @router.delete("/{job_id}", status_code=204, dependencies=WRITES)

@@ -11,6 +11,7 @@ from app.jobs.schemas import JobCreate
 from app.jobs.states import RETRY, TERMINAL, Status
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.problems import Problem, not_found
+from app.projects import quotas
 from app.settings import Settings
 from pst_core.errors import HubDisabledError, InvalidDatasetError, ModelNotFoundError
 from pst_core.references import (
@@ -29,8 +30,10 @@ async def submit(
 
     Raises:
         PstError: A reference leads nowhere, or a packaged dataset has no such column.
+        Problem: 429 where the project has as much as it may have.
     """
     check_references(request, settings)
+    await quotas.admit(session, settings, project_id, more=1)
     job_id = new_id("job")
     row = {
         "id": job_id,

@@ -30,6 +30,7 @@ Json = dict[str, Any]
 STATUSES = ", ".join(f"'{status}'" for status in Status)
 ENDED = ", ".join(f"'{status}'" for status in Status if status in TERMINAL)
 QUEUED = text(f"status = '{Status.QUEUED}'")
+WAITING = text(f"status IN ('{Status.QUEUED}', '{Status.PAUSED}')")
 RUNNING = text(f"status = '{Status.RUNNING}'")
 
 
@@ -50,8 +51,9 @@ class Job(Base):
         CheckConstraint("device IN ('any', 'cpu', 'gpu')", name="device"),
         # What belongs to a job refers to both; read backwards it is a page of jobs.
         UniqueConstraint("project_id", "id"),
-        # In order: the claim, how busy a project is, the sweeps.
+        # In order: the claim, how many of a project wait and how many run, the sweeps.
         Index("ix_jobs_queued", text("priority DESC"), "id", postgresql_where=QUEUED),
+        Index("ix_jobs_waiting_by_project", "project_id", postgresql_where=WAITING),
         Index("ix_jobs_running_by_project", "project_id", postgresql_where=RUNNING),
         Index("ix_jobs_lease_until", "lease_until", postgresql_where=RUNNING),
         Index("ix_jobs_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),

@@ -1,4 +1,4 @@
-"""``pst keys``: an operator's way to the keys of any project, the first admin's included."""
+"""``pst keys`` and ``pst projects``: an operator's way to any project, its keys and its quotas."""
 
 import json
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from app.projects.tables import Scope
 from app.settings import Settings
 
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
+projects = typer.Typer(no_args_is_help=True, help="Projects and their quotas.")
 
 # What a pipeline needs.
 SCOPES = [Scope.JOBS_READ, Scope.JOBS_WRITE, Scope.DATASETS_WRITE]
@@ -26,6 +27,9 @@ MOST_KEYS = 10_000
 
 ProjectOption = Annotated[str, typer.Option("--project", help="Its name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON, an object a line.")]
+QuotaOption = Annotated[
+    int | None, typer.Option(min=0, help="Default: the installation's, of its settings.")
+]
 KeyArgument = Annotated[str, typer.Argument(help="The key's id; `pst keys list` shows it.")]
 
 
@@ -87,6 +91,33 @@ def revoke(key_id: KeyArgument, project: ProjectOption = DEFAULT_PROJECT) -> Non
     """End a key, everywhere within five seconds."""
     with _database() as session:
         service.revoke_key(session, service.find_project(session, project), key_id)
+
+
+@projects.command("list")
+def list_projects() -> None:
+    """Show the projects, with the quotas of their own, as JSON, an object a line."""
+    with _database() as session:
+        rows = service.list_projects(session)
+    for row in rows:
+        typer.echo(json.dumps(row._asdict()))
+
+
+@projects.command("limit")
+def limit(
+    name: Annotated[str, typer.Argument(help="Of the project.")],
+    queued_jobs: QuotaOption = None,
+    running_jobs: QuotaOption = None,
+    stored_bytes: QuotaOption = None,
+) -> None:
+    """Give a project quotas of its own; what is not named here is the installation's again."""
+    with _database() as session:
+        service.limit_project(
+            session,
+            name,
+            max_queued_jobs=queued_jobs,
+            max_running_jobs=running_jobs,
+            max_stored_bytes=stored_bytes,
+        )
 
 
 @contextmanager

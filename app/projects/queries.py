@@ -38,6 +38,16 @@ def project_named(name: str) -> Select[str]:
     return select(Project.id).where(Project.name == name)
 
 
+def projects() -> Executable:
+    """With their own quotas."""
+    quotas = (Project.max_queued_jobs, Project.max_running_jobs, Project.max_stored_bytes)
+    return select(Project.name, *quotas).order_by(Project.name)
+
+
+def limit(name: str, quotas: Mapping[str, int | None]) -> Executable:
+    return update(Project).where(Project.name == name).values(**quotas).returning(Project.id)
+
+
 def add_key(key: Mapping[str, Any], lifetime: timedelta | None) -> Executable:
     expires_at = None if lifetime is None else func.clock_timestamp() + lifetime
     return insert(ApiKey).values(**key, expires_at=expires_at).returning(*SHOWN)

@@ -131,5 +131,19 @@ def find_project(database: Database, name: str) -> str:
     return project_id
 
 
+def list_projects(database: Database) -> Sequence[Row[Any]]:
+    return database.execute(queries.projects()).all()
+
+
+def limit_project(database: Database, name: str, **quotas: int | None) -> None:
+    """Give a project quotas of its own; null is the installation's.
+
+    Raises:
+        Problem: 404.
+    """
+    if database.execute(queries.limit(name, quotas)).one_or_none() is None:
+        raise not_found("project")
+
+
 def any_key(database: Database) -> bool:
     return bool(database.execute(select(exists(select(ApiKey.id)))).scalar())

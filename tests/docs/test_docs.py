@@ -21,7 +21,9 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 CODE = re.compile(r"`([^`\n]+)`")
 MODULE = re.compile(r"(?:app|worker|pst_core|migrations|tests|examples)/[\w/]+\.py")
 FUNCTION = re.compile(r"((?:app|worker|pst_core)/[\w/]+\.py):(\w+)")
-PST_COMMAND = re.compile(r"(?:\.venv/bin/)?pst ((?:serve|api|worker|beat|db|keys)\b[^`\"\n]*)")
+PST_COMMAND = re.compile(
+    r"(?:\.venv/bin/)?pst ((?:serve|api|worker|beat|db|keys|projects)\b[^`\"\n]*)"
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,4 +1,4 @@
-"""``pst keys``: what an operator does at the console of an installation."""
+"""``pst keys`` and ``pst projects``: what an operator does at the console."""
 
 import json
 from typing import Any
@@ -20,7 +20,10 @@ class Console:
         }
 
     def run(self, *arguments: str) -> Result:
-        return CliRunner().invoke(cli, ["keys", *arguments], env=self.variables)
+        return self.pst("keys", *arguments)
+
+    def pst(self, *arguments: str) -> Result:
+        return CliRunner().invoke(cli, list(arguments), env=self.variables)
 
     def say(self, *arguments: str) -> list[dict[str, Any]]:
         """The objects that a command prints."""
@@ -79,3 +82,22 @@ def test_a_key_that_is_not_there_is_told(console: Console) -> None:
     result = console.run("revoke", "00000000")
 
     assert (result.exit_code, result.stderr) == (1, "pst: There is no such key.\n")
+
+
+def test_a_project_is_given_quotas_of_its_own_and_the_installations_again(console: Console) -> None:
+    shown = []
+    for quotas in (("--queued-jobs", "5", "--stored-bytes", "7"), ("--running-jobs", "2"), ()):
+        assert console.pst("projects", "limit", "default", *quotas).exit_code == 0
+        shown.append(tuple(json.loads(console.pst("projects", "list").stdout).values()))
+
+    assert shown == [
+        ("default", 5, None, 7),
+        ("default", None, 2, None),
+        ("default", None, None, None),
+    ]
+
+
+def test_quotas_of_a_project_that_is_not_there_are_refused(console: Console) -> None:
+    result = console.pst("projects", "limit", "nobody")
+
+    assert (result.exit_code, result.stderr) == (1, "pst: There is no such project.\n")

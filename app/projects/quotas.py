@@ -1,0 +1,77 @@
+"""How much a project may have waiting and stored. How many of its jobs run is the claim's."""
+
+from sqlalchemy import Row, Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.artifacts.tables import Artifact
+from app.jobs.states import Status
+from app.jobs.tables import Job
+from app.problems import Problem
+from app.projects.tables import Project
+from app.settings import Settings
+
+WAITING = (Status.QUEUED, Status.PAUSED)
+RETRY_AFTER_SECONDS = 60
+
+
+def limits(project_id: str) -> Select[int | None, int | None]:
+    """A project's own quotas. Locks it: what was counted stays true until the transaction ends."""
+    own = select(Project.max_queued_jobs, Project.max_stored_bytes).where(Project.id == project_id)
+    # Not FOR UPDATE: other rows may still refer to it.
+    return own.with_for_update(key_share=True)
+
+
+def usage(project_id: str) -> Select[int, int]:
+    """What of it counts: the jobs that wait, and the bytes of all that is stored."""
+    jobs = select(func.count()).where(Job.project_id == project_id, Job.status.in_(WAITING))
+    stored = select(func.coalesce(func.sum(Artifact.size), 0)).where(
+        Artifact.project_id == project_id
+    )
+    return select(jobs.scalar_subquery().label("jobs"), stored.scalar_subquery().label("stored"))
+
+
+async def admit(session: AsyncSession, settings: Settings, project_id: str, *, more: int) -> None:
+    """Let a project queue a job, or refuse it.
+
+    Args:
+        session: Its transaction holds off others that are about to add to the same project.
+        settings: The quotas of projects that have none of their own.
+        project_id: Whose job it is.
+        more: How many jobs are about to be added to those that there are already.
+
+    Raises:
+        Problem: 429, with the quota, and what to do.
+    """
+    own = (await session.execute(limits(project_id))).one()
+    # A statement of its own: it sees what others committed while the first one waited.
+    used = (await session.execute(usage(project_id))).one()
+    _check(own, used, settings, more)
+
+
+def _check(
+    own: Row[int | None, int | None], used: Row[int, int], settings: Settings, more: int
+) -> None:
+    max_jobs, max_bytes = own
+    max_jobs = settings.max_queued_jobs if max_jobs is None else max_jobs
+    max_bytes = settings.max_stored_bytes if max_bytes is None else max_bytes
+    jobs, stored = used
+    if jobs + more > max_jobs:
+        raise _exceeded(
+            f"queued_jobs: {max_jobs} jobs of the project may wait or be paused, and as many do.",
+            "Wait until some have started, or cancel some.",
+        )
+    if stored >= max_bytes:
+        raise _exceeded(
+            f"stored_bytes: the project stores {stored} bytes, of {max_bytes} that it may.",
+            "Delete jobs; what they stored goes within some seconds.",
+        )
+
+
+def _exceeded(detail: str, remedy: str) -> Problem:
+    return Problem(
+        429,
+        "quota_exceeded",
+        detail,
+        remedy=f"{remedy} Who runs this service can raise the quota: `pst projects limit`.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
