@@ -168,6 +168,19 @@ REQUESTS = {
         "This Idempotency-Key came with another body before.",
         "Use a new key for a new request.",
     ),
+    "quota_exceeded": Kind(
+        429,
+        "The project has as much as it may have",
+        "As many of its jobs wait, or as many bytes are stored, as its quota says; the detail "
+        "names which.",
+        "Wait, cancel or delete jobs; who runs this service can raise it by `pst projects limit`.",
+    ),
+    "rate_limited": Kind(
+        429,
+        "Too many requests",
+        "The key asked more often than it may, or too many bad keys came from the address.",
+        "Send it again after the seconds of Retry-After; RateLimit says how many are left.",
+    ),
     "headers_too_large": Kind(
         431,
         "The headers are too large",

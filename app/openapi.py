@@ -80,7 +80,8 @@ def _add_problems(operation: Json) -> None:
         examples = known["content"].setdefault(MEDIA_TYPE, {"schema": PROBLEM, "examples": {}})
         examples["examples"] |= common["content"][MEDIA_TYPE]["examples"]
     if "security" in operation:
-        answers["503"]["headers"] = {"Retry-After": RETRY_AFTER}
+        for status in ("429", "503"):
+            answers[status]["headers"] = {"Retry-After": RETRY_AFTER}
     operation["responses"] = dict(sorted(answers.items()))
 
 
@@ -89,7 +90,7 @@ def _common(operation: Json) -> Iterator[str]:
     parameters = operation.get("parameters", [])
     yield from ("uri_too_long", "headers_too_large")
     if "security" in operation:
-        yield from ("invalid_key", "insufficient_scope", "database_unavailable")
+        yield from ("invalid_key", "insufficient_scope", "rate_limited", "database_unavailable")
     if any(parameter["in"] == "path" for parameter in parameters):
         yield "not_found"
     if parameters or "requestBody" in operation:

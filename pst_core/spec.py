@@ -64,8 +64,8 @@ class CompressionSpec(Strict):
     """What to compress, on which data, how far and how."""
 
     model: ReferenceText
-    """`hub:ORG/NAME[@REVISION]`, `pkg:NAME`, or `file:PATH` of a folder with safetensors or of a
-    GGUF file."""
+    """`hub:ORG/NAME[@REVISION]`, `pkg:NAME`, `file:PATH` of a folder with safetensors or of a GGUF
+    file, or `job_…`: a finished job of the project, with the format `dense`."""
     dataset: Dataset
     task: Task = Field(default=None, validate_default=True)
     """Default: that of a GLUE dataset, else text-classification."""

@@ -56,7 +56,7 @@ class SnapshotStore:
                 with path.open("rb") as file:
                     whole = hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
                 if whole:
-                    _unpack(path, self.folder / artifact.name)
+                    unpack(path, self.folder / artifact.name)
             except OSError as error:
                 logger.warning("%s: %s cannot be read: %s", artifact.job_id, artifact.name, error)
                 whole = False
@@ -103,7 +103,7 @@ class SnapshotStore:
         self.objects.held.persist(write)
 
 
-def _unpack(archive_path: Path, folder: Path) -> None:
+def unpack(archive_path: Path, folder: Path) -> None:
     """Unpack an archive of ours: one folder of regular files, named as they were."""
     folder.mkdir()
     with tarfile.open(archive_path) as archive:

@@ -3,20 +3,27 @@
 What is downloaded, and how, is worker/fetching's.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import Session
+
+from app.artifacts import queries as artifact_queries
+from app.artifacts.tables import Artifact
 from app.jobs import moves
+from app.jobs.service import no_base
 from app.settings import Settings
-from pst_core.errors import PstError
+from pst_core.errors import CheckpointCorruptError, PstError
 from pst_core.events import FetchedEvent
 from pst_core.references import Reference, locate_dataset, locate_model, parse_reference
 from pst_core.spec import CompressionSpec
 from worker.conversation import Conversation
 from worker.endings import Failed
 from worker.objects import Objects
+from worker.snapshots import unpack
 
 MAIN = "main"
 
@@ -61,6 +68,8 @@ class SourceFinder:
         roots = self.settings.file_roots
         if "model" in fetched:
             model = self._folder("model")
+        elif parse_reference(spec.model).scheme == "job":
+            model = self._unpacked(spec.model)
         else:
             model = locate_model(spec.model, roots=roots)
         if "dataset" in fetched:
@@ -69,6 +78,30 @@ class SourceFinder:
             dataset = locate_dataset(spec.dataset.ref, roots=roots)
             path, where = dataset.path, dataset.where
         return {"model": str(model), "dataset": str(path), "where": where}
+
+    def _unpacked(self, base_id: str) -> Path:
+        """The checkpoint of a job of the same project, from the storage."""
+        held, found = self.objects.held, list[Artifact]()
+
+        def look(session: Session) -> bool:
+            query = artifact_queries.base_checkpoint(held.job.project_id, base_id)
+            found.extend(session.scalars(query))
+            return True
+
+        held.persist(look)
+        if not found:
+            raise no_base(base_id)
+        archive = self.objects.storage.path(found[0].storage_key)
+        folder = self.scratch / "base"
+        with archive.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != found[0].sha256:
+                raise CheckpointCorruptError(
+                    f"The checkpoint of {base_id} has other bytes than were published.",
+                    field="model",
+                    remedy="Make it anew: post that job again.",
+                )
+        unpack(archive, folder)
+        return folder
 
     def _folder(self, what: str) -> Path:
         return self.scratch / "hub" / what

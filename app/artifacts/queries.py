@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.artifacts.tables import Artifact, Kind, State
-from app.jobs.moves import held_by
+from app.jobs.moves import held_by, owned
 from app.jobs.states import TERMINAL, Status
 from app.jobs.tables import Job
 
@@ -67,6 +67,14 @@ def publish(job_id: str, attempt: int) -> Executable:
 
 def published(job_id: str) -> Select[Artifact]:
     return _ready(job_id, Kind.CHECKPOINT).order_by(Artifact.format)
+
+
+def base_checkpoint(project_id: str, job_id: str) -> Select[Artifact]:
+    """What another job of the project starts from: the format that any trainer opens."""
+    finished = exists(
+        select(Job.id).where(owned(project_id, job_id), Job.status == Status.SUCCEEDED)
+    )
+    return published(job_id).where(Artifact.format == "dense", finished)
 
 
 def snapshots(job_id: str) -> Select[Artifact]:

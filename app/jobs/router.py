@@ -37,6 +37,7 @@ WRONG_STATUS = problem_answers("wrong_status")
 WRONG_CURSOR = problem_answers("invalid_cursor")
 WRONG_REQUEST = problem_answers(
     "request_in_flight",
+    "quota_exceeded",
     "idempotency_key_reused",
     "invalid_dataset",
     "model_not_found",
@@ -140,7 +141,7 @@ async def resume_job(
     "/{job_id}/retry",
     status_code=202,
     response_model=JobDetail,
-    responses=WRONG_STATUS,
+    responses=problem_answers("wrong_status", "quota_exceeded"),
     dependencies=WRITES,
 )
 async def retry_job(

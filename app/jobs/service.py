@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.artifacts import queries as artifact_queries
 from app.ids import new_id
 from app.jobs import moves, queries
 from app.jobs.changes import ChangedJobs
@@ -33,6 +34,7 @@ async def submit(
         Problem: 429 where the project has as much as it may have.
     """
     check_references(request, settings)
+    await check_base(session, project_id, request)
     await quotas.admit(session, settings, project_id, more=1)
     job_id = new_id("job")
     row = {
@@ -73,7 +75,7 @@ def check_references(spec: CompressionSpec, settings: Settings) -> None:
             field="model",
             remedy="A model is a whole one: hub:ORG/NAME, with @REVISION behind it or not.",
         )
-    if model.scheme != "hub":
+    if model.scheme not in ("hub", "job"):
         locate_model(spec.model, roots=settings.file_roots)
     if dataset.scheme != "hub":
         locate_dataset(spec.dataset.ref, roots=settings.file_roots)
@@ -85,6 +87,26 @@ def check_references(spec: CompressionSpec, settings: Settings) -> None:
                 field=f"dataset.columns.{role}",
                 remedy=f"Its columns are: {', '.join(columns)}.",
             )
+
+
+async def check_base(session: AsyncSession, project_id: str, spec: CompressionSpec) -> None:
+    """Refuse a model that is a job without a checkpoint to start from.
+
+    Raises:
+        ModelNotFoundError: The same for another project's job and for none at all.
+    """
+    if parse_reference(spec.model).scheme == "job":
+        base = artifact_queries.base_checkpoint(project_id, spec.model)
+        if await session.scalar(base) is None:
+            raise no_base(spec.model)
+
+
+def no_base(job_id: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"The project has no job {job_id} that has succeeded and published the format `dense`.",
+        field="model",
+        remedy="Name a finished job of this project that was asked for the format `dense`.",
+    )
 
 
 async def get(session: AsyncSession, project_id: str, job_id: str) -> Job:

@@ -5,13 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from pydantic import SecretStr
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.jobs import moves
+from app.jobs.tables import Job
 from app.projects.service import NewKey
 from app.settings import Settings
-from tests.jobs import submit
+from tests.jobs import claim, submit
+from tests.published import publish, stored_path
 from tests.worker.bench import COMPRESS, Bench, claimed
 from tests.worker.fetching.hub import COMMIT, FakeHub, Handler, running
 from tests.worker.fetching.test_fetch import MODEL, TOKEN
@@ -44,15 +48,16 @@ def settings(settings: Settings, hub: FakeHub) -> Settings:
 
 
 @pytest.fixture
-def bench(
-    settings: Settings,
-    sessions: sessionmaker[Session],
-    key: NewKey,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Bench]:
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script = tmp_path / "trainer.py"
     monkeypatch.setattr(process, "CHILD", ("-I", "-S", str(script)))
+    return script
+
+
+@pytest.fixture
+def bench(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey, script: Path
+) -> Iterator[Bench]:
     submit(sessions, key.project_id, spec=SPEC)
     with claimed(settings, sessions, script) as bench:
         yield bench
@@ -95,42 +100,37 @@ def test_the_fetch_child_gets_the_token_and_no_other_secret(
     environ: list[dict[str, str]] = []
 
     def look(handler: Handler) -> None:
-        for pid in process._children():
-            text = Path(f"/proc/{pid}/environ").read_bytes().decode()
-            environ.append(dict(line.split("=", 1) for line in text.split("\0") if line))
+        children = psutil.Process().children()
+        environ.extend(c.environ() for c in children if "worker.fetching" in c.cmdline())
         handler.answer_truly("/api/models/org/model/revision/v1")
 
     hub.instead["/revision/v1"] = [look]
     bench.run()
 
-    (fetcher,) = [each for each in environ if "HF_TOKEN" in each]
+    (fetcher,) = environ
     assert (fetcher["HF_ENDPOINT"], fetcher["HF_TOKEN"]) == (hub.url, TOKEN)
     assert "HF_HUB_OFFLINE" not in fetcher
     assert not [name for name in fetcher if name.startswith("PST_")]
 
 
-def test_a_job_that_goes_on_asks_for_the_commit_that_it_began_with(
-    bench: Bench, hub: FakeHub
+def test_a_job_that_goes_on_trains_the_commit_that_it_began_with_and_downloads_nothing_twice(
+    settings: Settings,
+    sessions: sessionmaker[Session],
+    key: NewKey,
+    script: Path,
+    hub: FakeHub,
 ) -> None:
-    bench.run("os.abort()")
+    submit(sessions, key.project_id, spec=SPEC)
+    with claimed(settings, sessions, script) as first:
+        first.run("os.abort()")
     hub.requests.clear()
-    bench.claim_again()
-    job = bench.run()
+    with claimed(settings, sessions, script) as second:
+        job = second.run()
 
-    assert job.status == "succeeded"
-    asked = [path.rpartition("/")[2] for path, _ in hub.requests if "/revision/" in path]
-    assert asked == [COMMIT, COMMIT]
-
-
-def test_what_another_attempt_has_fetched_is_not_downloaded_again(
-    bench: Bench, hub: FakeHub
-) -> None:
-    bench.run("os.abort()")
-    hub.requests.clear()
-    bench.claim_again()
-    bench.run()
-
-    assert not [path for path, _ in hub.requests if "/resolve/" in path]
+    assert (job.status, job.attempt) == ("succeeded", 2)
+    asked = [path for path, _ in hub.requests]
+    assert [path.rpartition("/")[2] for path in asked if "/revision/" in path] == [COMMIT, COMMIT]
+    assert not [path for path in asked if "/resolve/" in path]
 
 
 def test_a_hub_that_is_down_costs_an_attempt_of_infrastructure(bench: Bench, hub: FakeHub) -> None:
@@ -201,3 +201,56 @@ def test_a_worker_that_is_shut_down_gives_the_job_back_while_it_fetches(
     job = bench.run()
 
     assert (job.status, bench.last_event().data) == ("queued", {"reason": "worker_stopped"})
+
+
+@pytest.fixture
+def base(settings: Settings, sessions: sessionmaker[Session], key: NewKey, tmp_path: Path) -> Job:
+    """A job that has published a model."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for name, content in MODEL.items():
+        (folder / name).write_bytes(content)
+    submit(sessions, key.project_id, spec=SPEC)
+    job = claim(sessions)
+    publish(sessions, settings, job, {"dense": folder})
+    return job
+
+
+@pytest.fixture
+def follower(
+    settings: Settings, sessions: sessionmaker[Session], base: Job, script: Path
+) -> Iterator[Bench]:
+    """A job that starts from it."""
+    submit(sessions, base.project_id, spec={**SPEC, "model": base.id})
+    with claimed(settings, sessions, script) as bench:
+        yield bench
+
+
+def test_a_job_starts_from_the_checkpoint_of_another_without_a_hub(follower: Bench) -> None:
+    job = follower.run(TELL_TASK + COMPRESS)
+
+    assert job.status == "succeeded"
+    assert found(follower)["model"] == {name: content.hex() for name, content in MODEL.items()}
+    assert job.commits == {"dataset": COMMIT}
+
+
+def test_a_job_whose_base_was_deleted_fails_by_name(follower: Bench, base: Job) -> None:
+    with follower.sessions.begin() as session:
+        session.scalars(moves.delete(base.project_id, base.id)).one()
+    job = follower.run()
+
+    assert job.error is not None
+    assert (job.status, job.error["code"], job.error["field"]) == (
+        "failed",
+        "model_not_found",
+        "model",
+    )
+
+
+def test_a_base_whose_bytes_have_changed_is_not_trained(follower: Bench, base: Job) -> None:
+    path = stored_path(follower.sessions, follower.attempt.settings, base, "dense")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    job = follower.run()
+
+    assert job.error is not None
+    assert job.error["code"] == "invalid_checkpoint"

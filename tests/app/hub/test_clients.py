@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
 from huggingface_hub import HfApi, HfFileSystem
@@ -35,6 +36,7 @@ from tests.published import publish
 PRUNED = "bert.encoder.layer.0.output.dense.weight"
 MIB = 1 << 20
 WRONG = "pst_wrong"
+HF_TOKEN = "hf_that_was_never_meant_for_us"
 LOAD = """
 import json, sys
 import torch
@@ -223,3 +225,32 @@ def test_a_job_loads_by_its_name(
 
 def contents(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("breaks", [False, True], ids=["as-it-should", "with-a-bug"])
+def test_no_token_of_a_caller_is_logged(
+    served: Served,
+    repo: str,
+    key: NewKey,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    breaks: bool,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    if breaks:
+        monkeypatch.setattr("app.hub.service.find_repo", lambda *_: 1 / 0)
+    secrets = (key.key, WRONG, HF_TOKEN)
+    statuses = [
+        httpx.get(
+            f"{served.url}/hf/{path}", headers={"Authorization": f"Bearer {secret}"}
+        ).status_code
+        for secret in secrets
+        for path in (f"api/models/{repo}", f"{repo}/resolve/main/no.txt")
+    ]
+
+    assert statuses == [500 if breaks else 200, 500 if breaks else 404, 401, 401, 401, 401]
+    assert f"/hf/api/models/{repo}" in caplog.text
+    assert ("ZeroDivisionError" in caplog.text) == breaks
+    for secret in (*secrets, key.key.rpartition("_")[2]):
+        assert secret not in caplog.text

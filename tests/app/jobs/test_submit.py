@@ -15,6 +15,8 @@ from app.main import create_app
 from app.projects.service import NewKey
 from app.settings import Settings
 
+NO_JOB = "job_" + "0" * 32
+
 
 def count(connection: Connection, table: type[Job | JobEvent]) -> int:
     return connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -82,6 +84,29 @@ def test_an_installation_without_a_hub_says_so(
     assert (answer.status_code, problem["field"]) == (422, field)
     assert "fetches from none" in problem["detail"]
     assert "PST_HUB_ENDPOINT" in problem["remedy"]
+
+
+def test_a_finished_job_is_a_model_of_its_project_alone(
+    client: TestClient, spec: dict[str, object], finished: Job, foreign_key: NewKey
+) -> None:
+    mine = client.post("/jobs", json=spec | {"model": finished.id})
+    client.headers["Authorization"] = f"Bearer {foreign_key.key}"
+    foreign = client.post("/jobs", json=spec | {"model": finished.id})
+
+    assert mine.status_code == 202
+    assert (foreign.status_code, foreign.json()["field"]) == (422, "model")
+
+
+def test_a_job_without_a_dense_checkpoint_is_no_model(
+    client: TestClient, spec: dict[str, object], running: Job
+) -> None:
+    refused = [
+        client.post("/jobs", json=spec | {"model": job_id}) for job_id in (running.id, NO_JOB)
+    ]
+
+    assert [answer.status_code for answer in refused] == [422, 422]
+    first, second = (answer.json()["detail"] for answer in refused)
+    assert first.replace(running.id, NO_JOB) == second
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Scopes, ends and uses of API keys.
 
-Revision ID: keys
+Revision ID: 0004
 Revises: 0003
 """
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "keys"
+revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None

@@ -1,15 +1,15 @@
 """The commits of a hub's repositories that a job trains.
 
-Revision ID: 0004_hub_commits
-Revises: 0003
+Revision ID: 0007
+Revises: 0006
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0004_hub_commits"
-down_revision = "ownership"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

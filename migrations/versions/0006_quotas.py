@@ -1,14 +1,14 @@
 """Quotas of single projects, and indexes to count by.
 
-Revision ID: quotas
-Revises: ownership
+Revision ID: 0006
+Revises: 0005
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "quotas"
-down_revision = "ownership"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

@@ -1,14 +1,14 @@
 """What belongs to a job names the job's project, and refers to both.
 
-Revision ID: ownership
-Revises: keys
+Revision ID: 0005
+Revises: 0004
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "ownership"
-down_revision = "keys"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
