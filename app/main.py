@@ -14,6 +14,7 @@ from app.db import async_engine
 from app.hub import errors as hub_errors
 from app.hub.router import router as hub_router
 from app.jobs.router import router as jobs_router
+from app.jobs.watch import Watch
 from app.middleware import BodyLimit, RequestId
 from app.settings import Settings
 from app.storage import LocalStorage
@@ -45,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.engine = engine
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
+    app.state.watch = Watch(app.state.sessions)
     app.state.celery = queue.sender(settings.broker_url)
     app.state.storage = LocalStorage(settings.storage_dir)
     app.state.contents = Contents()

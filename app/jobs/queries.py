@@ -3,19 +3,40 @@
 Built here and run by others: the API runs them with an async session, the worker with a sync one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Executable, Select, Update, delete, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Select,
+    Update,
+    case,
+    delete,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import aliased
 
-from app.jobs.moves import held_by, owned
+from app.jobs.moves import busy, held_by, owned
+from app.jobs.phases import BEGINS, PHASE
 from app.jobs.states import Status
 from app.jobs.tables import Job, JobEvent, JobMetric
 
+# A job's events and when its progress was told: one of them changes with whatever else does.
+Version = tuple[int, datetime | None]
+
+MOST_CHANGES = 200  # the newest ones: a job may be paused and resumed all day
+MOST_AHEAD = 1000
+
 
 def set_progress(job_id: str, attempt: int, progress: Mapping[str, Any]) -> Update:
-    return update(Job).where(held_by(job_id, attempt)).values(progress=dict(progress))
+    values = {"progress": dict(progress), "progress_at": func.clock_timestamp()}
+    return update(Job).where(held_by(job_id, attempt)).values(values)
 
 
 def write_metrics(job_id: str, attempt: int, steps: Sequence[Mapping[str, Any]]) -> Executable:
@@ -31,6 +52,57 @@ def one(project_id: str, job_id: str) -> Select[Job]:
     query = select(Job).where(owned(project_id, job_id))
     # A statement of this session may just have changed what it has loaded.
     return query.execution_options(populate_existing=True)
+
+
+def shown(project_id: str, job_id: str) -> Select[Job, Any, int | None]:
+    """One job with the changes that make its phases, and its place in the queue."""
+    return one(project_id, job_id).add_columns(_changes(), _queue_position())
+
+
+def _changes() -> ColumnElement[Any]:
+    at = JobEvent.created_at.label("at")
+    phase = JobEvent.data["phase"].as_string().label("phase")
+    newest = (
+        select(JobEvent.seq, JobEvent.type, phase, JobEvent.attempt, at)
+        .where(JobEvent.job_id == Job.id, JobEvent.type.in_(sorted({*BEGINS, PHASE})))
+        .order_by(JobEvent.seq.desc())
+        .limit(MOST_CHANGES)
+        .correlate(Job)
+        .subquery()
+    )
+    names = ("type", "phase", "attempt", "at")
+    pairs = [part for name in names for part in (literal_column(f"'{name}'"), newest.c[name])]
+    change = func.jsonb_build_object(*pairs)
+    return select(func.jsonb_agg(change).aggregate_order_by(newest.c.seq)).scalar_subquery()
+
+
+def _queue_position() -> ColumnElement[int | None]:
+    """1 for the queued job that would be claimed next, as in `moves.claim`; up to 1,000."""
+    other = aliased(Job)
+    mine, theirs = busy(Job), busy(other)
+    sooner = (theirs < mine) | ((theirs == mine) & (other.id < Job.id))
+    ahead = (
+        select(other.id)
+        .where(
+            other.status == Status.QUEUED,
+            other.not_before <= func.clock_timestamp(),
+            # Jobs for other devices do not stand in its way.
+            (other.device == "any") | (Job.device == "any") | (other.device == Job.device),
+            (other.priority > Job.priority) | ((other.priority == Job.priority) & sooner),
+        )
+        .limit(MOST_AHEAD - 1)
+        .correlate(Job)
+        .subquery()
+    )
+    position = select(func.count() + 1).select_from(ahead).scalar_subquery()
+    return case((Job.status == Status.QUEUED, position))
+
+
+def versions(job_ids: Collection[str]) -> Select[str, int, datetime | None]:
+    """How far jobs are, for who waits for them to change; those deleted are left out."""
+    return select(Job.id, Job.event_seq, Job.progress_at).where(
+        Job.id.in_(job_ids), Job.deleted_at.is_(None)
+    )
 
 
 def page(project_id: str, *, before: str | None, status: Status | None, limit: int) -> Select[Job]:

@@ -1,11 +1,14 @@
 """HTTP of jobs: signatures, dependencies, one call each. The rules are in service.py."""
 
+import hashlib
+from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Path, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Request, Response
 
 from app import queue
-from app.db import SessionDep
+from app.artifacts.conditions import is_known
+from app.db import SessionDep, release
 from app.idempotency import service as idempotency
 from app.jobs import service
 from app.jobs.schemas import JobCreate, JobDetail, JobEventOut, JobMetricOut, JobSummary
@@ -18,6 +21,17 @@ from app.security import ProjectId
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses={"4XX": {"model": ProblemBody}})
 
 POLL_SECONDS = 5
+IF_NONE_MATCH = "if-none-match"
+
+Wait = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=60,
+        description="Answer only once the job changes or has ended, or after so many seconds. With "
+        "`If-None-Match`, a job that has changed since is told at once.",
+    ),
+]
 
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 
@@ -45,7 +59,7 @@ async def create_job(
         job = await service.submit(session, request.app.state.settings, project_id, spec)
         # Runs after the commit and after the answer: a slow or dead broker holds up nobody.
         background.add_task(queue.wake, request.app.state.celery)
-        return JobDetail.model_validate(job).model_dump(mode="json")
+        return job.model_dump(mode="json")
 
     answer = await idempotency.once(session, project_id, idempotency_key, spec, submit)
     response.headers["Location"] = f"/jobs/{answer['id']}"
@@ -67,47 +81,74 @@ async def list_jobs(
     return make_page(jobs, limit, [job.id for job in jobs])
 
 
-@router.get("/{job_id}", response_model=JobDetail)
-async def get_job(response: Response, job: OwnedJob) -> Job:
+@router.get(
+    "/{job_id}",
+    response_model=JobDetail,
+    responses={304: {"description": "It is as the caller's `If-None-Match` says."}},
+)
+async def get_job(
+    request: Request,
+    session: SessionDep,
+    project_id: ProjectId,
+    job_id: JobId,
+    wait: Wait = 0,
+) -> Response:
     """One job: where it stands, and its report once it has succeeded."""
+    job, version = await service.look(session, project_id, job_id)
+    answer = _answer(request, job)
+    asked = answer.status_code == HTTPStatus.NOT_MODIFIED or not request.headers.get(IF_NONE_MATCH)
+    if not wait or job.status in TERMINAL or not asked:
+        return answer
+    await release(session)
+    await request.app.state.watch.wait(job_id, version, wait)
+    return _answer(request, await service.show(session, project_id, job_id))
+
+
+def _answer(request: Request, job: JobDetail) -> Response:
+    """The job, or that its caller has it already."""
+    body = job.model_dump_json().encode()
+    entity_tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": entity_tag, "Cache-Control": "private, no-cache"}
     if job.status not in TERMINAL:
-        response.headers["Retry-After"] = str(POLL_SECONDS)
-    return job
+        headers["Retry-After"] = str(POLL_SECONDS)
+    if is_known(request.headers, entity_tag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
 
 
-@router.post("/{job_id}/cancel", status_code=202, response_model=JobDetail)
-async def cancel_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> Job:
+@router.post("/{job_id}/cancel", status_code=202)
+async def cancel_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> JobDetail:
     """Stop a job. A queued one is cancelled at once, a running one within some seconds."""
     return await service.cancel(session, project_id, job_id)
 
 
-@router.post("/{job_id}/pause", status_code=202, response_model=JobDetail)
-async def pause_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> Job:
+@router.post("/{job_id}/pause", status_code=202)
+async def pause_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> JobDetail:
     """Take a job out of the queue, or have its worker save its state and stop."""
     return await service.pause(session, project_id, job_id)
 
 
-@router.post("/{job_id}/resume", status_code=202, response_model=JobDetail)
+@router.post("/{job_id}/resume", status_code=202)
 async def resume_job(
     request: Request,
     background: BackgroundTasks,
     session: SessionDep,
     project_id: ProjectId,
     job_id: JobId,
-) -> Job:
+) -> JobDetail:
     """Queue a paused job again; it goes on from where it was saved."""
     background.add_task(queue.wake, request.app.state.celery)
     return await service.resume(session, project_id, job_id)
 
 
-@router.post("/{job_id}/retry", status_code=202, response_model=JobDetail)
+@router.post("/{job_id}/retry", status_code=202)
 async def retry_job(
     request: Request,
     background: BackgroundTasks,
     session: SessionDep,
     project_id: ProjectId,
     job_id: JobId,
-) -> Job:
+) -> JobDetail:
     """Run a failed or cancelled job again, from its last saved state if that is still there."""
     background.add_task(queue.wake, request.app.state.celery)
     return await service.retry(session, project_id, job_id)

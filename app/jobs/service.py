@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.ids import new_id
 from app.jobs import moves, queries
 from app.jobs.changes import ChangedJobs
-from app.jobs.schemas import JobCreate
+from app.jobs.phases import Change, phases
+from app.jobs.schemas import JobCreate, JobDetail
 from app.jobs.states import RETRY, TERMINAL, Status
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.problems import Problem, not_found
@@ -24,7 +25,7 @@ from pst_core.spec import CompressionSpec
 
 async def submit(
     session: AsyncSession, settings: Settings, project_id: str, request: JobCreate
-) -> Job:
+) -> JobDetail:
     """Accept a job.
 
     Raises:
@@ -35,14 +36,15 @@ async def submit(
     row = {
         "id": job_id,
         "project_id": project_id,
-        "spec": request.model_dump(mode="json", exclude={"placement"}),
+        "spec": request.model_dump(mode="json", exclude={"placement", "metadata"}),
         **request.placement.model_dump(),
+        "metadata_": request.metadata,
         "hyperparameters": request.resolved_hyperparameters().model_dump(mode="json"),
     }
     for statement in moves.submit(row):
         await session.execute(statement)
     # As the database has it, defaults and times included.
-    return await get(session, project_id, job_id)
+    return await show(session, project_id, job_id)
 
 
 def check_references(spec: CompressionSpec, settings: Settings) -> None:
@@ -82,6 +84,33 @@ async def get(session: AsyncSession, project_id: str, job_id: str) -> Job:
     return job
 
 
+async def show(session: AsyncSession, project_id: str, job_id: str) -> JobDetail:
+    """One job as its owner sees it.
+
+    Raises:
+        Problem: 404, as for `get`.
+    """
+    return (await look(session, project_id, job_id))[0]
+
+
+async def look(
+    session: AsyncSession, project_id: str, job_id: str
+) -> tuple[JobDetail, queries.Version]:
+    """One job as its owner sees it, and what tells whether it has changed, by one statement.
+
+    Raises:
+        Problem: 404, as for `get`.
+    """
+    row = (await session.execute(queries.shown(project_id, job_id))).one_or_none()
+    if row is None:
+        raise not_found("job")
+    job, changes, position = row
+    found = phases([Change.model_validate(change) for change in changes or ()])
+    detail = JobDetail.model_validate(job)
+    shown = detail.model_copy(update={"phases": found, "queue_position": position})
+    return shown, job.version
+
+
 async def page(
     session: AsyncSession,
     project_id: str,
@@ -94,7 +123,7 @@ async def page(
     return list(await session.scalars(query))
 
 
-async def cancel(session: AsyncSession, project_id: str, job_id: str) -> Job:
+async def cancel(session: AsyncSession, project_id: str, job_id: str) -> JobDetail:
     """Cancel a waiting job at once, or ask the worker of a running one to stop. Idempotent.
 
     Raises:
@@ -110,7 +139,7 @@ async def cancel(session: AsyncSession, project_id: str, job_id: str) -> Job:
     )
 
 
-async def pause(session: AsyncSession, project_id: str, job_id: str) -> Job:
+async def pause(session: AsyncSession, project_id: str, job_id: str) -> JobDetail:
     """Take a queued job out of the queue, or ask the worker of a running one to save it and stop.
 
     Raises:
@@ -128,7 +157,7 @@ async def pause(session: AsyncSession, project_id: str, job_id: str) -> Job:
     )
 
 
-async def resume(session: AsyncSession, project_id: str, job_id: str) -> Job:
+async def resume(session: AsyncSession, project_id: str, job_id: str) -> JobDetail:
     """Queue a paused job, or let one run on that was about to be paused. Idempotent.
 
     Raises:
@@ -147,7 +176,7 @@ async def resume(session: AsyncSession, project_id: str, job_id: str) -> Job:
     )
 
 
-async def retry(session: AsyncSession, project_id: str, job_id: str) -> Job:
+async def retry(session: AsyncSession, project_id: str, job_id: str) -> JobDetail:
     """Run a failed or cancelled job again, from its last snapshot if there is one. Idempotent.
 
     Raises:
@@ -182,16 +211,16 @@ async def _act(
     done: Callable[[Job], bool],
     possible: Callable[[Job], bool],
     remedy: str,
-) -> Job:
+) -> JobDetail:
     """Send the statement that fits the job's state; where none does, say why."""
     while True:
         for statement in attempts:
             changed = (await session.scalars(statement(*which))).one_or_none()
             if changed is not None:
-                return changed
+                return await show(session, *which)
         job = await get(session, *which)
         if done(job):
-            return job
+            return await show(session, *which)
         if not possible(job):
             raise Problem(409, "wrong_status", f"The job is {_standing(job)}.", remedy=remedy)
         # A worker moved the job between the statements: look again.
