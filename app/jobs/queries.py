@@ -3,7 +3,7 @@
 Built here and run by others: the API runs them with an async session, the worker with a sync one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,21 +17,25 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import aliased, defer
 
+from app.ids import first_id
+from app.jobs.filters import Filters
 from app.jobs.moves import busy, held_by, owned
 from app.jobs.phases import BEGINS, PHASE
 from app.jobs.states import Status
-from app.jobs.tables import Job, JobEvent, JobMetric
+from app.jobs.tables import METHOD, MODEL, Job, JobEvent, JobMetric
 
 # A job's events and when its progress was told: one of them changes with whatever else does.
 Version = tuple[int, datetime | None]
 
 MOST_CHANGES = 200  # the newest ones: a job may be paused and resumed all day
 MOST_AHEAD = 1000
+CLOCK_SECONDS = 24 * 3600  # no two hosts' clocks are further apart
 
 
 def set_progress(job_id: str, attempt: int, progress: Mapping[str, Any]) -> Update:
@@ -105,14 +109,39 @@ def versions(job_ids: Collection[str]) -> Select[str, int, datetime | None]:
     )
 
 
-def page(project_id: str, *, before: str | None, status: Status | None, limit: int) -> Select[Job]:
+def page(project_id: str, filters: Filters, *, before: str | None, limit: int) -> Select[Job]:
     """Newest first; ids sort by age, so an id is the cursor."""
-    query = select(Job).where(Job.project_id == project_id, Job.deleted_at.is_(None))
+    mine = select(Job.id).where(Job.project_id == project_id, Job.deleted_at.is_(None))
+    mine = mine.where(*_conditions(filters)).order_by(Job.id.desc()).limit(limit)
     if before is not None:
-        query = query.where(Job.id < before)
-    if status is not None:
-        query = query.where(Job.status == status)
-    return query.order_by(Job.id.desc()).limit(limit)
+        mine = mine.where(Job.id < before)
+    # Each status has its own stretch of the index; the newest of all are among the newest of each.
+    stretches = [mine.where(Job.status == status) for status in filters.status] or [mine]
+    newest = union_all(*(select(stretch.subquery()) for stretch in stretches)).subquery()
+    return (
+        select(Job)
+        .where(Job.id.in_(select(newest.c.id)))
+        .order_by(Job.id.desc())
+        .limit(limit)
+        # A report is long, and no list shows it.
+        .options(defer(Job.result, raiseload=True))
+    )
+
+
+def _conditions(filters: Filters) -> Iterator[ColumnElement[bool]]:
+    if filters.model is not None:
+        yield literal_column(MODEL.text) == filters.model
+    if filters.method is not None:
+        yield literal_column(METHOD.text) == filters.method
+    if filters.metadata:
+        yield Job.metadata_.contains(dict(filters.metadata))
+    # Ids are made by another clock than the database's: they only say where to look.
+    if filters.created_after is not None:
+        yield Job.created_at > filters.created_after
+        yield Job.id >= first_id("job", filters.created_after.timestamp() - CLOCK_SECONDS)
+    if filters.created_before is not None:
+        yield Job.created_at < filters.created_before
+        yield Job.id < first_id("job", filters.created_before.timestamp() + CLOCK_SECONDS)
 
 
 def events(job_id: str, *, after: int, limit: int) -> Select[JobEvent]:

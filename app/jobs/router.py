@@ -11,8 +11,9 @@ from app.artifacts.conditions import is_known
 from app.db import SessionDep, release
 from app.idempotency import service as idempotency
 from app.jobs import service
+from app.jobs.filters import Filters, job_filters
 from app.jobs.schemas import JobCreate, JobDetail, JobEventOut, JobMetricOut, JobSummary
-from app.jobs.states import TERMINAL, Status
+from app.jobs.states import TERMINAL
 from app.jobs.tables import Job
 from app.pages import Cursor, Limit, Page, decode_cursor, decode_number, make_page
 from app.problems import ProblemBody
@@ -71,14 +72,15 @@ async def create_job(
 async def list_jobs(
     session: SessionDep,
     project_id: ProjectId,
-    status: Status | None = None,
+    filters: Annotated[Filters, Depends(job_filters)],
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> object:
-    """The project's jobs, newest first."""
-    before = decode_cursor(cursor) if cursor else None
-    jobs = await service.page(session, project_id, before=before, status=status, limit=limit + 1)
-    return make_page(jobs, limit, [job.id for job in jobs])
+    """The project's jobs, newest first; `metadata.NAME=VALUE` narrows to those with that value."""
+    scope = filters.scope(project_id)
+    before = decode_cursor(cursor, scope) if cursor else None
+    jobs = await service.page(session, project_id, filters, before=before, limit=limit + 1)
+    return make_page(jobs, limit, [job.id for job in jobs], scope)
 
 
 @router.get(

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.ids import new_id
 from app.jobs import moves, queries
 from app.jobs.changes import ChangedJobs
+from app.jobs.filters import Filters
 from app.jobs.phases import Change, phases
 from app.jobs.schemas import JobCreate, JobDetail
 from app.jobs.states import RETRY, TERMINAL, Status
@@ -114,12 +115,12 @@ async def look(
 async def page(
     session: AsyncSession,
     project_id: str,
+    filters: Filters,
     *,
     before: str | None,
-    status: Status | None,
     limit: int,
 ) -> list[Job]:
-    query = queries.page(project_id, before=before, status=status, limit=limit)
+    query = queries.page(project_id, filters, before=before, limit=limit)
     return list(await session.scalars(query))
 
 
