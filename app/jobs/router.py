@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from app import queue
 from app.artifacts.conditions import is_known
@@ -12,7 +13,14 @@ from app.db import SessionDep, release
 from app.idempotency import service as idempotency
 from app.jobs import service
 from app.jobs.filters import Filters, job_filters
-from app.jobs.schemas import JobCreate, JobDetail, JobEventOut, JobMetricOut, JobSummary
+from app.jobs.schemas import (
+    JobCreate,
+    JobDetail,
+    JobEventOut,
+    JobMetricOut,
+    JobSummary,
+    ResolvedJob,
+)
 from app.jobs.states import TERMINAL
 from app.jobs.tables import Job
 from app.pages import Cursor, Limit, Page, decode_cursor, decode_number, make_page
@@ -34,6 +42,9 @@ Wait = Annotated[
     ),
 ]
 
+ValidateOnly = Annotated[
+    bool, Query(description="Check everything, store nothing and answer what would be run.")
+]
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 
 
@@ -44,17 +55,26 @@ async def owned_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -
 OwnedJob = Annotated[Job, Depends(owned_job)]
 
 
-@router.post("", status_code=202, response_model=JobDetail)
+@router.post(
+    "",
+    status_code=202,
+    response_model=JobDetail,
+    responses={200: {"model": ResolvedJob, "description": "With `validate_only`."}},
+)
 async def create_job(
     request: Request,
-    response: Response,
     background: BackgroundTasks,
     session: SessionDep,
     project_id: ProjectId,
     spec: JobCreate,
     idempotency_key: idempotency.Key = None,
-) -> dict[str, Any]:
+    *,
+    validate_only: ValidateOnly = False,
+) -> Response:
     """Accept a job; it is durable once this has answered."""
+    if validate_only:
+        resolved = service.resolve(request.app.state.settings, spec)
+        return JSONResponse(resolved.model_dump(mode="json"))
 
     async def submit() -> dict[str, Any]:
         job = await service.submit(session, request.app.state.settings, project_id, spec)
@@ -63,9 +83,8 @@ async def create_job(
         return job.model_dump(mode="json")
 
     answer = await idempotency.once(session, project_id, idempotency_key, spec, submit)
-    response.headers["Location"] = f"/jobs/{answer['id']}"
-    response.headers["Retry-After"] = str(POLL_SECONDS)
-    return answer
+    headers = {"Location": f"/jobs/{answer['id']}", "Retry-After": str(POLL_SECONDS)}
+    return JSONResponse(answer, HTTPStatus.ACCEPTED, headers, background=background)
 
 
 @router.get("", response_model=Page[JobSummary])

@@ -38,6 +38,17 @@ class JobCreate(CompressionSpec):
     """Up to 50 names and values of your own, to find the job by."""
 
 
+class ResolvedJob(BaseModel):
+    """What a posted job would be; nothing of it is stored."""
+
+    spec: CompressionSpec
+    """With all that it leaves out."""
+    hyperparameters: Hyperparameters
+    """Every value the run would use, the preset's included."""
+    placement: Placement
+    metadata: dict[str, str]
+
+
 class JobProgress(BaseModel):
     stage: str
     """`baseline` while the dense yardstick trains, then `main`."""

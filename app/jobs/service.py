@@ -9,7 +9,7 @@ from app.jobs import moves, queries
 from app.jobs.changes import ChangedJobs
 from app.jobs.filters import Filters
 from app.jobs.phases import Change, phases
-from app.jobs.schemas import JobCreate, JobDetail
+from app.jobs.schemas import JobCreate, JobDetail, ResolvedJob
 from app.jobs.states import RETRY, TERMINAL, Status
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.problems import Problem, not_found
@@ -32,20 +32,36 @@ async def submit(
     Raises:
         PstError: A reference leads nowhere, or a packaged dataset has no such column.
     """
-    check_references(request, settings)
+    resolved = resolve(settings, request).model_dump(mode="json")
     job_id = new_id("job")
     row = {
         "id": job_id,
         "project_id": project_id,
-        "spec": request.model_dump(mode="json", exclude={"placement", "metadata"}),
-        **request.placement.model_dump(),
-        "metadata_": request.metadata,
-        "hyperparameters": request.resolved_hyperparameters().model_dump(mode="json"),
+        "spec": resolved["spec"],
+        **resolved["placement"],
+        "metadata_": resolved["metadata"],
+        "hyperparameters": resolved["hyperparameters"],
     }
     for statement in moves.submit(row):
         await session.execute(statement)
     # As the database has it, defaults and times included.
     return await show(session, project_id, job_id)
+
+
+def resolve(settings: Settings, request: JobCreate) -> ResolvedJob:
+    """What a job would be: its spec with all that it leaves out.
+
+    Raises:
+        PstError: As for `submit`.
+    """
+    check_references(request, settings)
+    changes = request.model_dump(exclude={"placement", "metadata"})
+    return ResolvedJob(
+        spec=CompressionSpec.model_validate(changes),
+        hyperparameters=request.resolved_hyperparameters(),
+        placement=request.placement,
+        metadata=request.metadata,
+    )
 
 
 def check_references(spec: CompressionSpec, settings: Settings) -> None:
