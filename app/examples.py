@@ -28,6 +28,7 @@ MORE: Final[Json] = {
     "formats": ["packed", "dense"],
     "limits": {"wall_seconds": 7200},
     "placement": {"device": "gpu", "memory_bytes": 8_000_000_000},
+    "metadata": {"team": "search", "pipeline": "nightly-412"},
 }
 
 
@@ -43,38 +44,60 @@ def _job(**changes: object) -> Json:
         "cancel_requested": False,
         "pause_requested": False,
         "progress": None,
+        "eta": None,
+        "device_seconds": 0.0,
         "error": None,
         "created_at": "2026-11-25T14:02:11.184021Z",
         "started_at": None,
         "finished_at": None,
         "placement": request.placement.model_dump(mode="json"),
+        "metadata": request.metadata,
         "spec": spec.model_dump(mode="json"),
         "hyperparameters": spec.resolved_hyperparameters().model_dump(mode="json"),
         "commits": {},
+        "phases": [],
+        "queue_position": None,
         "result": None,
     } | changes
+
+
+def _phase(name: str, began: str, ended: str | None, attempt: int) -> Json:
+    return {
+        "phase": name,
+        "attempt": attempt,
+        "started_at": f"2026-11-25T{began}",
+        "finished_at": ended and f"2026-11-25T{ended}",
+    }
 
 
 PROGRESS: Final[Json] = {
     "stage": "main",
     "step": 412,
     "total_steps": 801,
+    "fraction": 0.5144,
     "loss": 0.4821,
     "sparsity": 0.7934,
     "learning_rate": 0.0142,
     "eta_seconds": 57.3,
 }
-QUEUED: Final = _job()
+QUEUED: Final = _job(queue_position=1, phases=[_phase("queued", "14:02:11.184021Z", None, 0)])
 RUNNING: Final = _job(
     status="running",
     phase="training",
     attempt=1,
     progress=PROGRESS,
+    eta="2026-11-25T14:04:21.911502Z",
     started_at="2026-11-25T14:02:12.020714Z",
+    phases=[
+        _phase("queued", "14:02:11.184021Z", "14:02:12.020714Z", 0),
+        _phase("preparing", "14:02:12.020714Z", "14:02:19.402117Z", 1),
+        _phase("training", "14:02:19.402117Z", None, 1),
+    ],
 )
 FAILED: Final = _job(
     status="failed",
     attempt=1,
+    device_seconds=7.531,
     error={
         "code": "invalid_dataset",
         "message": "Row 17 has no label.",
@@ -92,8 +115,14 @@ def _page(*items: Json) -> Json:
     return {"data": list(items), "has_more": False, "next_cursor": None}
 
 
+# What a list leaves out.
+SEEN_ALONE = ("hyperparameters", "result", "commits", "phases", "queue_position")
+
+RESOLVED = ("spec", "hyperparameters", "placement", "metadata")
+
+
 def _summary(job: Json) -> Json:
-    return {name: job[name] for name in job if name not in ("hyperparameters", "result")}
+    return {name: job[name] for name in job if name not in SEEN_ALONE}
 
 
 EVENTS: Final = (
@@ -145,6 +174,7 @@ EXAMPLES: Final[dict[str, dict[str, Json]]] = {
     },
     "create_job": {
         "request": {"smallest": SMALLEST, "more": MORE},
+        "200": {"only checked": {name: QUEUED[name] for name in RESOLVED}},
         "202": {"queued": QUEUED},
     },
     "list_jobs": {"200": {"page": _page(_summary(RUNNING), _summary(FAILED))}},

@@ -162,6 +162,12 @@ REQUESTS = {
         "A cursor was made up, cut or changed.",
         "Pass on next_cursor of the page before, unchanged.",
     ),
+    "cursor_of_another_list": Kind(
+        422,
+        "The cursor is of another list",
+        "It came with another project's key, or with other filters.",
+        "Pass it on with the key and the filters of the page before, or leave it out.",
+    ),
     "idempotency_key_reused": Kind(
         422,
         "The key was used for something else",

@@ -15,6 +15,7 @@ from app.db import async_engine
 from app.hub import errors as hub_errors
 from app.hub.router import router as hub_router
 from app.jobs.router import router as jobs_router
+from app.jobs.watch import Watch
 from app.keyring import Keyring
 from app.middleware import Limits, RequestId
 from app.openapi import Api
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.bad_keys = Buckets(
         "address", burst=settings.bad_keys_burst, per_second=settings.bad_keys_per_second
     )
+    app.state.watch = Watch(app.state.sessions)
     app.state.celery = queue.sender(settings.broker_url)
     app.state.storage = LocalStorage(settings.storage_dir)
     app.state.contents = Contents()

@@ -130,6 +130,8 @@ class Attempt:
         children.run({"task": "verify", **task}, scratch)
         if report is None:
             raise Failed("protocol", "The trainer ended well and reported no result.")
+        held = (self.held.job.id, self.held.job.attempt)
+        self.held.require(moves.record(*held, "phase", {"phase": "uploading"}, phase="uploading"))
         self._publish(spec, report, scratch / "out", snapshots.objects)
         return Succeeded(report)
 

@@ -32,17 +32,23 @@ def wanted(method: str, headers: Headers, *, entity_tag: str, size: int) -> Want
         200 with all bytes; 206 with those of the one range that is asked for; 304; 412 or 416.
         Several ranges at once, and what is no range, are answered as if none were asked for.
     """
-    if_match, if_none_match = _listed(headers, "if-match"), _listed(headers, "if-none-match")
+    if_match = _listed(headers, "if-match")
     if if_match and if_match != "*" and entity_tag not in ENTITY_TAG.findall(if_match):
         return Wanted(412)
-    # A weak tag is as good here: both name the same file.
-    known = [tag.removeprefix("W/") for tag in ENTITY_TAG.findall(if_none_match)]
-    if if_none_match == "*" or entity_tag in known:
+    if is_known(headers, entity_tag):
         return Wanted(304)
     # Only GET has ranges. A client that knows of another file gets all of this one.
     if method == "GET" and headers.get("if-range", entity_tag) == entity_tag:
         return _in_range(_listed(headers, "range"), size)
     return Wanted(200, 0, size)
+
+
+def is_known(headers: Headers, entity_tag: str) -> bool:
+    """Whether the client has it already, by its If-None-Match."""
+    if_none_match = _listed(headers, "if-none-match")
+    # A weak tag is as good here: both name the same.
+    known = [tag.removeprefix("W/") for tag in ENTITY_TAG.findall(if_none_match)]
+    return if_none_match == "*" or entity_tag in known
 
 
 def _in_range(header: str, size: int) -> Wanted:

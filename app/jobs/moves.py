@@ -20,7 +20,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.jobs.changes import NO_DATA, ChangedJobs, move_jobs, with_event
 from app.jobs.states import (
@@ -129,12 +129,24 @@ def claim(
             # Whoever still holds an older attempt can write nothing from here on.
             "attempt": Job.attempt + 1,
             "worker": worker,
+            "phase": "preparing",
             "lease_until": lease_end(lease_seconds),
             "claimed_at": func.clock_timestamp(),
             # Of the run's first attempt, whatever became of it.
             "started_at": func.coalesce(Job.started_at, func.clock_timestamp()),
         },
         data={"worker": worker},
+    )
+
+
+def busy(job: type[Job]) -> ColumnElement[int]:
+    """How many jobs of the job's project are running."""
+    running = aliased(Job)
+    return (
+        select(func.count())
+        .where(running.project_id == job.project_id, running.status == Status.RUNNING)
+        .correlate(job)
+        .scalar_subquery()
     )
 
 
@@ -314,6 +326,7 @@ def retry(project_id: str, job_id: str) -> ChangedJobs:
             "ran_seconds": 0.0,
             "cancel_requested": False,
             "progress": null(),
+            "progress_at": null(),
             "error": null(),
             "started_at": null(),
             "finished_at": null(),
@@ -369,6 +382,7 @@ def _released(move: Move) -> dict[str, Any]:
         "phase": null(),
         "pause_requested": False,
         "ran_seconds": Job.ran_seconds + ran,
+        "device_seconds": Job.device_seconds + ran,
         **({"finished_at": func.clock_timestamp()} if move.target in TERMINAL else {}),
         **(_claimable_now() if move.target is Status.QUEUED else {}),
     }

@@ -3,19 +3,44 @@
 Built here and run by others: the API runs them with an async session, the worker with a sync one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Executable, Select, Update, delete, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Select,
+    Update,
+    case,
+    delete,
+    func,
+    literal_column,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import aliased, defer
 
-from app.jobs.moves import held_by, owned
+from app.ids import first_id
+from app.jobs.filters import Filters
+from app.jobs.moves import busy, held_by, owned
+from app.jobs.phases import BEGINS, PHASE
 from app.jobs.states import Status
-from app.jobs.tables import Job, JobEvent, JobMetric
+from app.jobs.tables import METHOD, MODEL, Job, JobEvent, JobMetric
+
+# A job's events and when its progress was told: one of them changes with whatever else does.
+Version = tuple[int, datetime | None]
+
+MOST_CHANGES = 200  # the newest ones: a job may be paused and resumed all day
+MOST_AHEAD = 1000
+CLOCK_SECONDS = 24 * 3600  # no two hosts' clocks are further apart
 
 
 def set_progress(job_id: str, attempt: int, progress: Mapping[str, Any]) -> Update:
-    return update(Job).where(held_by(job_id, attempt)).values(progress=dict(progress))
+    values = {"progress": dict(progress), "progress_at": func.clock_timestamp()}
+    return update(Job).where(held_by(job_id, attempt)).values(values)
 
 
 def write_metrics(job: Job, steps: Sequence[Mapping[str, Any]]) -> Executable:
@@ -38,14 +63,90 @@ def one(project_id: str, job_id: str) -> Select[Job]:
     return query.execution_options(populate_existing=True)
 
 
-def page(project_id: str, *, before: str | None, status: Status | None, limit: int) -> Select[Job]:
+def shown(project_id: str, job_id: str) -> Select[Job, Any, int | None]:
+    """One job with the changes that make its phases, and its place in the queue."""
+    return one(project_id, job_id).add_columns(_changes(), _queue_position())
+
+
+def _changes() -> ColumnElement[Any]:
+    at = JobEvent.created_at.label("at")
+    phase = JobEvent.data["phase"].as_string().label("phase")
+    newest = (
+        select(JobEvent.seq, JobEvent.type, phase, JobEvent.attempt, at)
+        .where(JobEvent.job_id == Job.id, JobEvent.type.in_(sorted({*BEGINS, PHASE})))
+        .order_by(JobEvent.seq.desc())
+        .limit(MOST_CHANGES)
+        .correlate(Job)
+        .subquery()
+    )
+    names = ("type", "phase", "attempt", "at")
+    pairs = [part for name in names for part in (literal_column(f"'{name}'"), newest.c[name])]
+    change = func.jsonb_build_object(*pairs)
+    return select(func.jsonb_agg(change).aggregate_order_by(newest.c.seq)).scalar_subquery()
+
+
+def _queue_position() -> ColumnElement[int | None]:
+    """1 for the queued job that would be claimed next, as in `moves.claim`; up to 1,000."""
+    other = aliased(Job)
+    mine, theirs = busy(Job), busy(other)
+    sooner = (theirs < mine) | ((theirs == mine) & (other.id < Job.id))
+    ahead = (
+        select(other.id)
+        .where(
+            other.status == Status.QUEUED,
+            other.not_before <= func.clock_timestamp(),
+            # Jobs for other devices do not stand in its way.
+            (other.device == "any") | (Job.device == "any") | (other.device == Job.device),
+            (other.priority > Job.priority) | ((other.priority == Job.priority) & sooner),
+        )
+        .limit(MOST_AHEAD - 1)
+        .correlate(Job)
+        .subquery()
+    )
+    position = select(func.count() + 1).select_from(ahead).scalar_subquery()
+    return case((Job.status == Status.QUEUED, position))
+
+
+def versions(job_ids: Collection[str]) -> Select[str, int, datetime | None]:
+    """How far jobs are, for who waits for them to change; those deleted are left out."""
+    return select(Job.id, Job.event_seq, Job.progress_at).where(
+        Job.id.in_(job_ids), Job.deleted_at.is_(None)
+    )
+
+
+def page(project_id: str, filters: Filters, *, before: str | None, limit: int) -> Select[Job]:
     """Newest first; ids sort by age, so an id is the cursor."""
-    query = select(Job).where(Job.project_id == project_id, Job.deleted_at.is_(None))
+    mine = select(Job.id).where(Job.project_id == project_id, Job.deleted_at.is_(None))
+    mine = mine.where(*_conditions(filters)).order_by(Job.id.desc()).limit(limit)
     if before is not None:
-        query = query.where(Job.id < before)
-    if status is not None:
-        query = query.where(Job.status == status)
-    return query.order_by(Job.id.desc()).limit(limit)
+        mine = mine.where(Job.id < before)
+    # Each status has its own stretch of the index; the newest of all are among the newest of each.
+    stretches = [mine.where(Job.status == status) for status in filters.status] or [mine]
+    newest = union_all(*(select(stretch.subquery()) for stretch in stretches)).subquery()
+    return (
+        select(Job)
+        .where(Job.id.in_(select(newest.c.id)))
+        .order_by(Job.id.desc())
+        .limit(limit)
+        # A report is long, and no list shows it.
+        .options(defer(Job.result, raiseload=True))
+    )
+
+
+def _conditions(filters: Filters) -> Iterator[ColumnElement[bool]]:
+    if filters.model is not None:
+        yield literal_column(MODEL.text) == filters.model
+    if filters.method is not None:
+        yield literal_column(METHOD.text) == filters.method
+    if filters.metadata:
+        yield Job.metadata_.contains(dict(filters.metadata))
+    # Ids are made by another clock than the database's: they only say where to look.
+    if filters.created_after is not None:
+        yield Job.created_at > filters.created_after
+        yield Job.id >= first_id("job", filters.created_after.timestamp() - CLOCK_SECONDS)
+    if filters.created_before is not None:
+        yield Job.created_at < filters.created_before
+        yield Job.id < first_id("job", filters.created_before.timestamp() + CLOCK_SECONDS)
 
 
 def events(job_id: str, *, after: int, limit: int) -> Select[JobEvent]:

@@ -1,15 +1,27 @@
 """HTTP of jobs: signatures, dependencies, one call each. The rules are in service.py."""
 
+import hashlib
+from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Path, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from app import queue
-from app.db import SessionDep
+from app.artifacts.conditions import is_known
+from app.db import SessionDep, release
 from app.idempotency import service as idempotency
 from app.jobs import service
-from app.jobs.schemas import JobCreate, JobDetail, JobEventOut, JobMetricOut, JobSummary
-from app.jobs.states import TERMINAL, Status
+from app.jobs.filters import Filters, job_filters
+from app.jobs.schemas import (
+    JobCreate,
+    JobDetail,
+    JobEventOut,
+    JobMetricOut,
+    JobSummary,
+    ResolvedJob,
+)
+from app.jobs.states import TERMINAL
 from app.jobs.tables import Job
 from app.openapi import problem_answers
 from app.pages import Cursor, Limit, Page, decode_cursor, decode_number, make_page
@@ -20,10 +32,24 @@ from app.security import ProjectId, needs
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 POLL_SECONDS = 5
+IF_NONE_MATCH = "if-none-match"
 
 READS = [needs(Scope.JOBS_READ)]
 WRITES = [needs(Scope.JOBS_WRITE)]
 
+Wait = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=60,
+        description="Answer only once the job changes or has ended, or after so many seconds. With "
+        "`If-None-Match`, a job that has changed since is told at once.",
+    ),
+]
+
+ValidateOnly = Annotated[
+    bool, Query(description="Check everything, store nothing and answer what would be run.")
+]
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 
 
@@ -47,61 +73,105 @@ WRONG_REQUEST = problem_answers(
 
 
 @router.post(
-    "", status_code=202, response_model=JobDetail, responses=WRONG_REQUEST, dependencies=WRITES
+    "",
+    status_code=202,
+    response_model=JobDetail,
+    responses={
+        200: {"model": ResolvedJob, "description": "With `validate_only`."},
+        **WRONG_REQUEST,
+    },
+    dependencies=WRITES,
 )
 async def create_job(
     request: Request,
-    response: Response,
     background: BackgroundTasks,
     session: SessionDep,
     project_id: ProjectId,
     spec: JobCreate,
     idempotency_key: idempotency.Key = None,
-) -> dict[str, Any]:
+    *,
+    validate_only: ValidateOnly = False,
+) -> Response:
     """Accept a job; it is durable once this has answered."""
+    if validate_only:
+        settings = request.app.state.settings
+        resolved = await service.resolve(session, settings, project_id, spec)
+        return JSONResponse(resolved.model_dump(mode="json"))
 
     async def submit() -> dict[str, Any]:
         job = await service.submit(session, request.app.state.settings, project_id, spec)
         # Runs after the commit and after the answer: a slow or dead broker holds up nobody.
         background.add_task(queue.wake, request.app.state.celery)
-        return JobDetail.model_validate(job).model_dump(mode="json")
+        return job.model_dump(mode="json")
 
     answer = await idempotency.once(session, project_id, idempotency_key, spec, submit)
-    response.headers["Location"] = f"/jobs/{answer['id']}"
-    response.headers["Retry-After"] = str(POLL_SECONDS)
-    return answer
+    headers = {"Location": f"/jobs/{answer['id']}", "Retry-After": str(POLL_SECONDS)}
+    return JSONResponse(answer, HTTPStatus.ACCEPTED, headers, background=background)
 
 
-@router.get("", response_model=Page[JobSummary], responses=WRONG_CURSOR, dependencies=READS)
+@router.get(
+    "",
+    response_model=Page[JobSummary],
+    responses=problem_answers("invalid_cursor", "cursor_of_another_list"),
+    dependencies=READS,
+)
 async def list_jobs(
     session: SessionDep,
     project_id: ProjectId,
-    status: Status | None = None,
+    filters: Annotated[Filters, Depends(job_filters)],
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> object:
-    """The project's jobs, newest first."""
-    before = decode_cursor(cursor) if cursor else None
-    jobs = await service.page(session, project_id, before=before, status=status, limit=limit + 1)
-    return make_page(jobs, limit, [job.id for job in jobs])
+    """The project's jobs, newest first; `metadata.NAME=VALUE` narrows to those with that value."""
+    scope = filters.scope(project_id)
+    before = decode_cursor(cursor, scope) if cursor else None
+    jobs = await service.page(session, project_id, filters, before=before, limit=limit + 1)
+    return make_page(jobs, limit, [job.id for job in jobs], scope)
 
 
-@router.get("/{job_id}", response_model=JobDetail, dependencies=READS)
-async def get_job(response: Response, job: OwnedJob) -> Job:
+@router.get(
+    "/{job_id}",
+    response_model=JobDetail,
+    responses={304: {"description": "It is as the caller's `If-None-Match` says."}},
+    dependencies=READS,
+)
+async def get_job(
+    request: Request,
+    session: SessionDep,
+    project_id: ProjectId,
+    job_id: JobId,
+    wait: Wait = 0,
+) -> Response:
     """One job: where it stands, and its report once it has succeeded."""
+    job, version = await service.look(session, project_id, job_id)
+    answer = _answer(request, job)
+    asked = answer.status_code == HTTPStatus.NOT_MODIFIED or not request.headers.get(IF_NONE_MATCH)
+    if not wait or job.status in TERMINAL or not asked:
+        return answer
+    await release(session)
+    await request.app.state.watch.wait(job_id, version, wait)
+    return _answer(request, await service.show(session, project_id, job_id))
+
+
+def _answer(request: Request, job: JobDetail) -> Response:
+    """The job, or that its caller has it already."""
+    body = job.model_dump_json().encode()
+    entity_tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": entity_tag, "Cache-Control": "private, no-cache"}
     if job.status not in TERMINAL:
-        response.headers["Retry-After"] = str(POLL_SECONDS)
-    return job
+        headers["Retry-After"] = str(POLL_SECONDS)
+    if is_known(request.headers, entity_tag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
 
 
 @router.post(
     "/{job_id}/cancel",
     status_code=202,
-    response_model=JobDetail,
     responses=WRONG_STATUS,
     dependencies=WRITES,
 )
-async def cancel_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> Job:
+async def cancel_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> JobDetail:
     """Stop a job. A queued one is cancelled at once, a running one within some seconds."""
     return await service.cancel(session, project_id, job_id)
 
@@ -109,11 +179,10 @@ async def cancel_job(session: SessionDep, project_id: ProjectId, job_id: JobId) 
 @router.post(
     "/{job_id}/pause",
     status_code=202,
-    response_model=JobDetail,
     responses=WRONG_STATUS,
     dependencies=WRITES,
 )
-async def pause_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> Job:
+async def pause_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> JobDetail:
     """Take a job out of the queue, or have its worker save its state and stop."""
     return await service.pause(session, project_id, job_id)
 
@@ -121,7 +190,6 @@ async def pause_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -
 @router.post(
     "/{job_id}/resume",
     status_code=202,
-    response_model=JobDetail,
     responses=WRONG_STATUS,
     dependencies=WRITES,
 )
@@ -131,7 +199,7 @@ async def resume_job(
     session: SessionDep,
     project_id: ProjectId,
     job_id: JobId,
-) -> Job:
+) -> JobDetail:
     """Queue a paused job again; it goes on from where it was saved."""
     background.add_task(queue.wake, request.app.state.celery)
     return await service.resume(session, project_id, job_id)
@@ -140,7 +208,6 @@ async def resume_job(
 @router.post(
     "/{job_id}/retry",
     status_code=202,
-    response_model=JobDetail,
     responses=problem_answers("wrong_status", "quota_exceeded"),
     dependencies=WRITES,
 )
@@ -150,7 +217,7 @@ async def retry_job(
     session: SessionDep,
     project_id: ProjectId,
     job_id: JobId,
-) -> Job:
+) -> JobDetail:
     """Run a failed or cancelled job again, from its last saved state if that is still there."""
     background.add_task(queue.wake, request.app.state.celery)
     job = await service.retry(session, project_id, job_id)

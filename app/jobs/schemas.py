@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
 
+from app.jobs.phases import JobPhase
 from app.jobs.states import Status
-from pst_core.fields import Int, Strict
+from pst_core.fields import Int, Strict, Text
 from pst_core.recipes import Hyperparameters
 from pst_core.report import Report
 from pst_core.spec import CompressionSpec
@@ -20,10 +21,32 @@ class Placement(Strict):
     """Of the device, at least. Null: any."""
 
 
+Metadata = Annotated[
+    dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")],
+        Annotated[Text, Field(max_length=500)],
+    ],
+    Field(max_length=50),
+]
+
+
 class JobCreate(CompressionSpec):
-    """A compression spec, whose fields are fields of the request, and where it may run."""
+    """A compression spec, whose fields are fields of the request, and what is not the trainer's."""
 
     placement: Placement = Placement()
+    metadata: Metadata = Field(default_factory=dict)
+    """Up to 50 names and values of your own, to find the job by."""
+
+
+class ResolvedJob(BaseModel):
+    """What a posted job would be; nothing of it is stored."""
+
+    spec: CompressionSpec
+    """With all that it leaves out."""
+    hyperparameters: Hyperparameters
+    """Every value the run would use, the preset's included."""
+    placement: Placement
+    metadata: dict[str, str]
 
 
 class JobProgress(BaseModel):
@@ -36,7 +59,13 @@ class JobProgress(BaseModel):
     sparsity: float
     learning_rate: float
     eta_seconds: float
-    """Until the training ends; exporting and verifying come after."""
+    """From then until the training ends; exporting, verifying and uploading come after."""
+
+    @computed_field  # type: ignore[prop-decorator] # mypy takes no decorated property
+    @property
+    def fraction(self) -> float:
+        """Of the training that is done, from 0 to 1."""
+        return self.step / max(self.total_steps, 1)
 
 
 class JobError(BaseModel):
@@ -53,7 +82,7 @@ class JobSummary(BaseModel):
     id: str
     status: Status
     phase: str | None
-    """While it runs: fetching, preparing, training, exporting or verifying."""
+    """While it runs: fetching, preparing, training, exporting, verifying or uploading."""
     run: int
     """Counts from 1; each retry starts another."""
     attempt: int
@@ -61,11 +90,18 @@ class JobSummary(BaseModel):
     cancel_requested: bool
     pause_requested: bool
     progress: JobProgress | None
+    eta: datetime | None
+    """When the training will end, at the speed that was measured in this attempt; null while that
+    is not known. Exporting, verifying and uploading come after."""
+    device_seconds: float
+    """How long devices (GPUs, or the CPUs of workers without one) were held, over all runs and
+    attempts that have ended."""
     error: JobError | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     placement: Placement
+    metadata: dict[str, str] = Field(validation_alias=AliasChoices("metadata_", "metadata"))
     spec: CompressionSpec
 
 
@@ -75,6 +111,11 @@ class JobDetail(JobSummary):
     Known once they were fetched."""
     hyperparameters: Hyperparameters
     """Every value the run uses, the preset's included."""
+    phases: list[JobPhase] = []
+    """Of this run, in order, with the times between."""
+    queue_position: int | None = None
+    """1 for the queued job that is taken next, as things are; 1000 stands for all behind. Null
+    unless it is queued."""
     result: Report | None
 
 

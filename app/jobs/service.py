@@ -8,7 +8,9 @@ from app.artifacts import queries as artifact_queries
 from app.ids import new_id
 from app.jobs import moves, queries
 from app.jobs.changes import ChangedJobs
-from app.jobs.schemas import JobCreate
+from app.jobs.filters import Filters
+from app.jobs.phases import Change, phases
+from app.jobs.schemas import JobCreate, JobDetail, ResolvedJob
 from app.jobs.states import RETRY, TERMINAL, Status
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.problems import Problem, not_found
@@ -26,28 +28,47 @@ from pst_core.spec import CompressionSpec
 
 async def submit(
     session: AsyncSession, settings: Settings, project_id: str, request: JobCreate
-) -> Job:
+) -> JobDetail:
     """Accept a job.
 
     Raises:
         PstError: A reference leads nowhere, or a packaged dataset has no such column.
         Problem: 429 where the project has as much as it may have.
     """
-    check_references(request, settings)
-    await check_base(session, project_id, request)
+    resolved = (await resolve(session, settings, project_id, request)).model_dump(mode="json")
     await quotas.admit(session, settings, project_id, more=1)
     job_id = new_id("job")
     row = {
         "id": job_id,
         "project_id": project_id,
-        "spec": request.model_dump(mode="json", exclude={"placement"}),
-        **request.placement.model_dump(),
-        "hyperparameters": request.resolved_hyperparameters().model_dump(mode="json"),
+        "spec": resolved["spec"],
+        **resolved["placement"],
+        "metadata_": resolved["metadata"],
+        "hyperparameters": resolved["hyperparameters"],
     }
     for statement in moves.submit(row):
         await session.execute(statement)
     # As the database has it, defaults and times included.
-    return await get(session, project_id, job_id)
+    return await show(session, project_id, job_id)
+
+
+async def resolve(
+    session: AsyncSession, settings: Settings, project_id: str, request: JobCreate
+) -> ResolvedJob:
+    """What a job would be: its spec with all that it leaves out.
+
+    Raises:
+        PstError: As for `submit`.
+    """
+    check_references(request, settings)
+    await check_base(session, project_id, request)
+    changes = request.model_dump(exclude={"placement", "metadata"})
+    return ResolvedJob(
+        spec=CompressionSpec.model_validate(changes),
+        hyperparameters=request.resolved_hyperparameters(),
+        placement=request.placement,
+        metadata=request.metadata,
+    )
 
 
 def check_references(spec: CompressionSpec, settings: Settings) -> None:
@@ -121,19 +142,46 @@ async def get(session: AsyncSession, project_id: str, job_id: str) -> Job:
     return job
 
 
+async def show(session: AsyncSession, project_id: str, job_id: str) -> JobDetail:
+    """One job as its owner sees it.
+
+    Raises:
+        Problem: 404, as for `get`.
+    """
+    return (await look(session, project_id, job_id))[0]
+
+
+async def look(
+    session: AsyncSession, project_id: str, job_id: str
+) -> tuple[JobDetail, queries.Version]:
+    """One job as its owner sees it, and what tells whether it has changed, by one statement.
+
+    Raises:
+        Problem: 404, as for `get`.
+    """
+    row = (await session.execute(queries.shown(project_id, job_id))).one_or_none()
+    if row is None:
+        raise not_found("job")
+    job, changes, position = row
+    found = phases([Change.model_validate(change) for change in changes or ()])
+    detail = JobDetail.model_validate(job)
+    shown = detail.model_copy(update={"phases": found, "queue_position": position})
+    return shown, job.version
+
+
 async def page(
     session: AsyncSession,
     project_id: str,
+    filters: Filters,
     *,
     before: str | None,
-    status: Status | None,
     limit: int,
 ) -> list[Job]:
-    query = queries.page(project_id, before=before, status=status, limit=limit)
+    query = queries.page(project_id, filters, before=before, limit=limit)
     return list(await session.scalars(query))
 
 
-async def cancel(session: AsyncSession, project_id: str, job_id: str) -> Job:
+async def cancel(session: AsyncSession, project_id: str, job_id: str) -> JobDetail:
     """Cancel a waiting job at once, or ask the worker of a running one to stop. Idempotent.
 
     Raises:
@@ -149,7 +197,7 @@ async def cancel(session: AsyncSession, project_id: str, job_id: str) -> Job:
     )
 
 
-async def pause(session: AsyncSession, project_id: str, job_id: str) -> Job:
+async def pause(session: AsyncSession, project_id: str, job_id: str) -> JobDetail:
     """Take a queued job out of the queue, or ask the worker of a running one to save it and stop.
 
     Raises:
@@ -167,7 +215,7 @@ async def pause(session: AsyncSession, project_id: str, job_id: str) -> Job:
     )
 
 
-async def resume(session: AsyncSession, project_id: str, job_id: str) -> Job:
+async def resume(session: AsyncSession, project_id: str, job_id: str) -> JobDetail:
     """Queue a paused job, or let one run on that was about to be paused. Idempotent.
 
     Raises:
@@ -186,7 +234,7 @@ async def resume(session: AsyncSession, project_id: str, job_id: str) -> Job:
     )
 
 
-async def retry(session: AsyncSession, project_id: str, job_id: str) -> Job:
+async def retry(session: AsyncSession, project_id: str, job_id: str) -> JobDetail:
     """Run a failed or cancelled job again, from its last snapshot if there is one. Idempotent.
 
     Raises:
@@ -221,16 +269,16 @@ async def _act(
     done: Callable[[Job], bool],
     possible: Callable[[Job], bool],
     remedy: str,
-) -> Job:
+) -> JobDetail:
     """Send the statement that fits the job's state; where none does, say why."""
     while True:
         for statement in attempts:
             changed = (await session.scalars(statement(*which))).one_or_none()
             if changed is not None:
-                return changed
+                return await show(session, *which)
         job = await get(session, *which)
         if done(job):
-            return job
+            return await show(session, *which)
         if not possible(job):
             raise Problem(409, "wrong_status", f"The job is {_standing(job)}.", remedy=remedy)
         # A worker moved the job between the statements: look again.

@@ -1,6 +1,6 @@
 """Columns and constraints of jobs, their events and their metrics."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -32,6 +32,10 @@ ENDED = ", ".join(f"'{status}'" for status in Status if status in TERMINAL)
 QUEUED = text(f"status = '{Status.QUEUED}'")
 WAITING = text(f"status IN ('{Status.QUEUED}', '{Status.PAUSED}')")
 RUNNING = text(f"status = '{Status.RUNNING}'")
+LISTED = text("deleted_at IS NULL")
+# Spelt out, with nothing bound: only so does a query find their indexes.
+MODEL = text("(spec ->> 'model')")
+METHOD = text("(spec ->> 'method')")
 
 
 class Job(Base):
@@ -57,12 +61,28 @@ class Job(Base):
         Index("ix_jobs_running_by_project", "project_id", postgresql_where=RUNNING),
         Index("ix_jobs_lease_until", "lease_until", postgresql_where=RUNNING),
         Index("ix_jobs_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+        # A page of jobs, by each of its filters; and those that were kept long enough.
+        Index(
+            "ix_jobs_status_id", "project_id", "status", text("id DESC"), postgresql_where=LISTED
+        ),
+        Index("ix_jobs_model_id", "project_id", MODEL, text("id DESC"), postgresql_where=LISTED),
+        Index("ix_jobs_method_id", "project_id", METHOD, text("id DESC"), postgresql_where=LISTED),
+        Index(
+            "ix_jobs_metadata",
+            "metadata",
+            postgresql_using="gin",
+            postgresql_ops={"metadata": "jsonb_path_ops"},
+            postgresql_where=LISTED,
+        ),
+        Index("ix_jobs_finished_at", "finished_at", postgresql_where=LISTED),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     spec: Mapped[Json] = mapped_column(JSONB)
     hyperparameters: Mapped[Json] = mapped_column(JSONB)
+    # SQLAlchemy has taken the name.
+    metadata_: Mapped[dict[str, str]] = mapped_column("metadata", JSONB, server_default="{}")
     status: Mapped[str] = mapped_column(Text, server_default=Status.QUEUED)
     phase: Mapped[str | None] = mapped_column(Text)
     priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
@@ -82,11 +102,14 @@ class Job(Base):
     claimed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # Of this run's earlier attempts.
     ran_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+    # Of all attempts that have ended, of all runs.
+    device_seconds: Mapped[float] = mapped_column(Float, server_default="0")
     # When it could first be claimed since it was last queued: a job may be made to wait.
     not_before: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     # What the revisions of its model and dataset were when they were first fetched from a hub.
     commits: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
     progress: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
+    progress_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     error: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     result: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
@@ -98,6 +121,20 @@ class Job(Base):
     @property
     def placement(self) -> Json:
         return {"device": self.device, "memory_bytes": self.memory_bytes}
+
+    @property
+    def eta(self) -> datetime | None:
+        """When its training will be over, at the speed that this attempt was last seen to have."""
+        told, since = self.progress_at, self.claimed_at
+        # What an earlier attempt told is no measure of this one.
+        if self.phase != "training" or not (self.progress and told and since) or told < since:
+            return None
+        return told + timedelta(seconds=self.progress["eta_seconds"])
+
+    @property
+    def version(self) -> tuple[int, datetime | None]:
+        """Another one after whatever an owner or a worker has changed."""
+        return self.event_seq, self.progress_at
 
 
 def of_a_job() -> ForeignKeyConstraint:

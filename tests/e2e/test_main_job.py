@@ -183,7 +183,7 @@ def test_events_tell_the_jobs_life_without_gaps(service: Service, job: dict[str,
 
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     phases = [event["data"]["phase"] for event in events if event["type"] == "phase"]
-    assert phases == ["preparing", "training", "exporting", "verifying"]
+    assert phases == ["preparing", "training", "exporting", "verifying", "uploading"]
     assert [events[0]["type"], events[1]["type"], events[-1]["type"]] == [
         "queued",
         "started",
