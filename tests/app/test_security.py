@@ -1,6 +1,7 @@
 """API keys: which are let in, and that every kind of bad one looks the same."""
 
 import asyncio
+import logging
 from datetime import timedelta
 
 import pytest
@@ -280,3 +281,18 @@ def test_what_goes_on_for_long_can_ask_again_whether_its_key_is_valid(
 
     # Its secret is not looked at again.
     assert valid == {"good", "wrong secret"}
+
+
+def test_no_key_is_ever_logged(
+    api: FastAPI, key: NewKey, bad_keys: dict[str, str | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    secrets = [each for each in (key.key, *bad_keys.values()) if each and len(each) > 10]
+    caplog.set_level(logging.DEBUG)
+    with TestClient(api, raise_server_exceptions=False) as client:
+        for each in secrets:
+            for path in ("/jobs", "/hf/jobs/x/resolve/main/y", f"/jobs?key={each}"):
+                client.get(path, headers=bearer(each))
+
+    ours = [record.getMessage() for record in caplog.records if record.name != "httpx2"]
+    assert ours
+    assert not [line for line in ours if any(each.split("_", 2)[2] in line for each in secrets)]
