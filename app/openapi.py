@@ -109,7 +109,18 @@ def _add_examples(operation: Json) -> None:
 
 
 def _add_links(schema: Json) -> None:
-    """What can be asked about a job that was just made."""
+    """What can be asked about a job that was just made, and of the files it has published."""
+    published = schema["paths"]["/jobs/{job_id}/artifacts"]["get"]["responses"]["200"]
+    published["links"] = {
+        "get_file": {
+            "operationId": "get_file",
+            "parameters": {
+                "job_id": "$request.path.job_id",
+                "format": "$response.body#/data/0/format",
+                "name": "$response.body#/data/0/files/0/name",
+            },
+        }
+    }
     made = schema["paths"]["/jobs"]["post"]["responses"]["202"]
     made["headers"] = {
         "Location": {"description": "The job's path.", "schema": {"type": "string"}},
