@@ -65,7 +65,7 @@ class CompressionSpec(Strict):
 
     model: ReferenceText
     """`hub:ORG/NAME[@REVISION]`, `pkg:NAME`, `file:PATH` of a folder with safetensors or of a GGUF
-    file, or `job_…`: a finished job of the project, with the format `dense`."""
+    file, or `job_…`: a finished job of the project, by its format `dense` or `packed`."""
     dataset: Dataset
     task: Task = Field(default=None, validate_default=True)
     """Default: that of a GLUE dataset, else text-classification."""

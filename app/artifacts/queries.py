@@ -70,11 +70,11 @@ def published(job_id: str) -> Select[Artifact]:
 
 
 def base_checkpoint(project_id: str, job_id: str) -> Select[Artifact]:
-    """What another job of the project starts from: the format that any trainer opens."""
+    """What another job of the project starts from: `dense`, or what is dense once it is loaded."""
     finished = exists(
         select(Job.id).where(owned(project_id, job_id), Job.status == Status.SUCCEEDED)
     )
-    return published(job_id).where(Artifact.format == "dense", finished)
+    return published(job_id).where(Artifact.format.in_(("dense", "packed")), finished)
 
 
 def snapshots(job_id: str) -> Select[Artifact]:

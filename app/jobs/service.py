@@ -124,9 +124,9 @@ async def check_base(session: AsyncSession, project_id: str, spec: CompressionSp
 
 def no_base(job_id: str) -> ModelNotFoundError:
     return ModelNotFoundError(
-        f"The project has no job {job_id} that has succeeded and published the format `dense`.",
+        f"The project has no job {job_id} that has succeeded and published `dense` or `packed`.",
         field="model",
-        remedy="Name a finished job of this project that was asked for the format `dense`.",
+        remedy="Name a finished job of this project that was asked for one of these formats.",
     )
 
 

@@ -77,6 +77,15 @@ def test_a_job_compresses_the_checkpoint_of_another_over_the_hubs_protocol(
     assert service.key not in other.client.get(f"/jobs/{job['id']}/logs").text
 
 
+@pytest.mark.usefixtures("published")
+def test_a_job_starts_from_what_another_has_packed(service: Service) -> None:
+    base = service.finish(service.post({**SPEC, "formats": ["packed"]}))
+    job = service.finish(service.post({**SPEC, "model": base["id"], "sparsity": 0.75}))
+
+    assert job["status"] == "succeeded", job["error"]
+    assert (job["commits"], job["spec"]["model"]) == ({}, base["id"])
+
+
 @pytest.mark.parametrize(
     ("reference", "code"),
     [

@@ -203,8 +203,19 @@ def test_a_worker_that_is_shut_down_gives_the_job_back_while_it_fetches(
     assert (job.status, bench.last_event().data) == ("queued", {"reason": "worker_stopped"})
 
 
+@pytest.fixture(params=["dense", "packed"])
+def published_format(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def base(settings: Settings, sessions: sessionmaker[Session], key: NewKey, tmp_path: Path) -> Job:
+def base(
+    settings: Settings,
+    sessions: sessionmaker[Session],
+    key: NewKey,
+    tmp_path: Path,
+    published_format: str,
+) -> Job:
     """A job that has published a model."""
     folder = tmp_path / "base"
     folder.mkdir()
@@ -212,7 +223,7 @@ def base(settings: Settings, sessions: sessionmaker[Session], key: NewKey, tmp_p
         (folder / name).write_bytes(content)
     submit(sessions, key.project_id, spec=SPEC)
     job = claim(sessions)
-    publish(sessions, settings, job, {"dense": folder})
+    publish(sessions, settings, job, {published_format: folder})
     return job
 
 
@@ -247,8 +258,10 @@ def test_a_job_whose_base_was_deleted_fails_by_name(follower: Bench, base: Job) 
     )
 
 
-def test_a_base_whose_bytes_have_changed_is_not_trained(follower: Bench, base: Job) -> None:
-    path = stored_path(follower.sessions, follower.attempt.settings, base, "dense")
+def test_a_base_whose_bytes_have_changed_is_not_trained(
+    follower: Bench, base: Job, published_format: str
+) -> None:
+    path = stored_path(follower.sessions, follower.attempt.settings, base, published_format)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     job = follower.run()
 

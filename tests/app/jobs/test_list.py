@@ -148,7 +148,7 @@ def many(connection: Connection, key: NewKey, foreign_key: NewKey) -> str:
 @pytest.mark.parametrize(
     ("filters", "index"),
     [
-        ({}, "ix_jobs_project_id_id"),
+        ({}, "uq_jobs_project_id_id"),
         ({"status": (Status.FAILED,)}, "ix_jobs_status_id"),
         ({"status": (Status.FAILED, Status.SUCCEEDED)}, "ix_jobs_status_id"),
         ({"model": "pkg:7"}, "ix_jobs_model_id"),

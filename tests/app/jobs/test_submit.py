@@ -97,7 +97,7 @@ def test_a_finished_job_is_a_model_of_its_project_alone(
     assert (foreign.status_code, foreign.json()["field"]) == (422, "model")
 
 
-def test_a_job_without_a_dense_checkpoint_is_no_model(
+def test_a_job_without_a_checkpoint_is_no_model(
     client: TestClient, spec: dict[str, object], running: Job
 ) -> None:
     refused = [

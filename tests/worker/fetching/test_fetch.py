@@ -20,7 +20,7 @@ from pst_core.errors import (
     PstError,
     UnsupportedModelError,
 )
-from pst_core.events import Event, FetchedEvent
+from pst_core.events import DownloadEvent, Event, FetchedEvent
 from tests.worker.fetching.hub import COMMIT, Answer, FakeHub, Handler, running
 from worker.fetching import session
 from worker.fetching.__main__ import Fetcher
@@ -89,6 +89,18 @@ def test_a_model_is_fetched_as_of_the_commit_that_its_revision_is(
     assert {path for path, _ in hub.requests[2:]} == {
         f"/org/name/resolve/{COMMIT}/{path}" for path in MODEL
     }
+
+
+def test_how_far_a_download_is_is_told(
+    fetcher: Fetcher, tmp_path: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.fetching.__main__.TELL_SECONDS", 0.0)
+    fetch(fetcher, tmp_path / "model")
+
+    total = sum(map(len, MODEL.values()))
+    told = [event.bytes for event in events if isinstance(event, DownloadEvent)]
+    assert told == sorted(told)
+    assert events[-1] == DownloadEvent(what="model", bytes=total, total_bytes=total)
 
 
 def test_what_was_fetched_cannot_be_written_to(fetcher: Fetcher, tmp_path: Path) -> None:
