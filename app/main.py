@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from app import health, problems, queue
 from app.artifacts.contents import Contents
 from app.artifacts.router import router as artifacts_router
+from app.catalog.router import router as catalog_router
 from app.db import async_engine
 from app.hub import errors as hub_errors
 from app.hub.router import router as hub_router
@@ -53,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)
     problems.install(app)
-    for router in (health.router, jobs_router, artifacts_router):
+    for router in (health.router, jobs_router, artifacts_router, catalog_router):
         app.include_router(router)
     app.mount("/hf", _hub(app))
     return app
