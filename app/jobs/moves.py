@@ -343,11 +343,7 @@ def delete_old(seconds: float) -> ChangedJobs:
     """Delete jobs that ended so long ago, as their owners would; a hundred at the most."""
     due = (
         select(Job.id)
-        .where(
-            Job.finished_at
-            < func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, seconds),
-            Job.deleted_at.is_(None),
-        )
+        .where(Job.finished_at < lease_end(-seconds), Job.deleted_at.is_(None))
         .order_by(Job.finished_at)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
