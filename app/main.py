@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from app import health, problem_pages, problems, queue
 from app.artifacts.contents import Contents
 from app.artifacts.router import router as artifacts_router
+from app.catalog.router import router as catalog_router
 from app.db import async_engine
 from app.hub import errors as hub_errors
 from app.hub.router import router as hub_router
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         problem_pages.router,
         jobs_router,
         artifacts_router,
+        catalog_router,
         keys_router,
     ):
         app.include_router(router)

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     """How long a job waits after such an attempt, or a lost one; doubled for each further one."""
     keep_snapshots_seconds: Seconds = 7 * 24 * 3600.0
     """How long the snapshots of a failed or cancelled job are kept for a retry."""
+    keep_jobs_seconds: Seconds | None = None
+    """How long a job that has ended is kept, with its checkpoints; then it is deleted as if its
+    owner had. Unset: until they do."""
     key_requests_per_second: Annotated[float, Field(gt=0)] = 200.0
     """Of a key, by each API process, in the long run."""
     key_requests_burst: Annotated[int, Field(ge=1)] = 2000

@@ -224,7 +224,7 @@ class CompressionSpec(Strict):
             raise ValueError(f"{info.data.get('task')} has no distillation")
         if "preset" in info.data:
             try:
-                _resolve(info.data["preset"], value)
+                resolve(info.data["preset"], value)
             except ValidationError as error:
                 first = error.errors()[0]
                 raise ValueError(f"with the preset, {first['loc'][0]}: {first['msg']}") from error
@@ -297,14 +297,15 @@ class CompressionSpec(Strict):
 
     def resolved_hyperparameters(self) -> Hyperparameters:
         """The preset with this spec's changes: every value the run will use."""
-        resolved = _resolve(self.preset, self.hyperparameters)
+        resolved = resolve(self.preset, self.hyperparameters)
         if self.baseline == "none" or self.task not in DISTILLED or self.method in UNPRUNED:
             # There is nobody to distil from, or nothing to.
             return resolved.model_copy(update={"distillation": 0.0})
         return resolved
 
 
-def _resolve(preset: Preset, changes: Hyperparameters) -> Hyperparameters:
+def resolve(preset: Preset, changes: Hyperparameters) -> Hyperparameters:
+    """Every value of a preset with what is changed of it."""
     return Hyperparameters.model_validate(
         {**PRESETS[preset], **changes.model_dump(exclude_unset=True)}
     )

@@ -55,6 +55,7 @@ class Sweeper:
             for job in session.scalars(moves.time_out_queued(QUEUE_TIMEOUT)):
                 logger.warning("%s: waited too long in the queue", job.id)
         reached("queue:timed_out")
+        self._delete_old_jobs()
         self._retire_objects()
         self._remove_objects()
         self._remove_strays()
@@ -83,6 +84,13 @@ class Sweeper:
                 for job in session.scalars(expired):
                     logger.warning("%s: attempt %d expired: %s", job.id, job.attempt, move.event)
             reached("lease:expired")
+
+    def _delete_old_jobs(self) -> None:
+        if (kept := self._settings.keep_jobs_seconds) is None:
+            return
+        with self._sessions.begin() as session:
+            for job in session.scalars(moves.delete_old(kept)):
+                logger.info("%s: kept long enough, deleted", job.id)
 
     def _retire_objects(self) -> None:
         kept = self._settings.keep_snapshots_seconds

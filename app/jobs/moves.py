@@ -345,6 +345,22 @@ def delete(project_id: str, job_id: str) -> ChangedJobs:
     return with_event(changed, DELETED, NO_DATA)
 
 
+def delete_old(seconds: float) -> ChangedJobs:
+    """Delete jobs that ended so long ago, as their owners would; a hundred at the most."""
+    due = (
+        select(Job.id)
+        .where(Job.finished_at < lease_end(-seconds), Job.deleted_at.is_(None))
+        .order_by(Job.finished_at)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    # Retried in the meantime, it has not ended any more.
+    changed = update(Job).where(Job.id.in_(due), Job.finished_at.is_not(None))
+    return with_event(
+        changed.values(deleted_at=func.clock_timestamp()), DELETED, {"reason": "retention"}
+    )
+
+
 def record(
     job_id: str, attempt: int, kind: str, data: Mapping[str, Any], **values: object
 ) -> ChangedJobs:

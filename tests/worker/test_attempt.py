@@ -59,7 +59,7 @@ def test_a_job_whose_trainer_and_verifier_end_well_succeeds(bench: Bench) -> Non
     assert job.status == "succeeded"
     assert job.result == REPORT
     assert (job.error, job.worker, job.lease_until, job.phase) == (None, None, None, None)
-    assert bench.types == ["queued", "started", "phase", "phase", "succeeded"]
+    assert bench.types == ["queued", "started", "phase", "phase", "phase", "succeeded"]
 
 
 def test_what_a_job_publishes_is_what_its_row_says(bench: Bench) -> None:
