@@ -11,12 +11,15 @@ from app import health, problems, queue
 from app.artifacts.contents import Contents
 from app.artifacts.router import router as artifacts_router
 from app.db import async_engine
+from app.events.router import router as events_router
 from app.hub import errors as hub_errors
 from app.hub.router import router as hub_router
 from app.jobs.router import router as jobs_router
+from app.metrics.router import router as metrics_router
 from app.middleware import BodyLimit, RequestId
 from app.settings import Settings
 from app.storage import LocalStorage
+from app.streams.feeds import Feeds
 
 DESCRIPTION = "Compresses transformer language models by parameter-efficient sparse training."
 
@@ -45,13 +48,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.engine = engine
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
+    app.state.feeds = Feeds(app.state.sessions, settings)
     app.state.celery = queue.sender(settings.broker_url)
     app.state.storage = LocalStorage(settings.storage_dir)
     app.state.contents = Contents()
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)
     problems.install(app)
-    for router in (health.router, jobs_router, artifacts_router):
+    for router in (health.router, jobs_router, events_router, metrics_router, artifacts_router):
         app.include_router(router)
     app.mount("/hf", _hub(app))
     return app

@@ -4,11 +4,13 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Collection
 from typing import Annotated
 
 from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import SessionDep
 from app.problems import Problem
@@ -61,3 +63,19 @@ async def authenticated_project(
 
 
 ProjectId = Annotated[str, Depends(authenticated_project)]
+
+
+def presented_key(
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+) -> str:
+    """The id of the key that came with the request; whether it is good is not asked here."""
+    match = KEY.fullmatch(credentials.credentials) if credentials else None
+    return match[1] if match else ""
+
+
+KeyId = Annotated[str, Depends(presented_key)]
+
+
+async def valid_keys(session: AsyncSession, key_ids: Collection[str]) -> set[str]:
+    """Those of the keys that may still be used; asks the database each time."""
+    return set(await session.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids))))

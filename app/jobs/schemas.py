@@ -1,7 +1,7 @@
 """What the job routes take and give."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -73,23 +73,3 @@ class JobDetail(JobSummary):
     hyperparameters: Hyperparameters
     """Every value the run uses, the preset's included."""
     result: Report | None
-
-
-class JobEventOut(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    seq: int
-    attempt: int
-    type: str
-    data: dict[str, Any]
-    created_at: datetime
-
-
-class JobMetricOut(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    step: int
-    stage: str
-    loss: float
-    sparsity: float
-    learning_rate: float

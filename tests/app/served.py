@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from app.server import Server
 
 
 @dataclass
@@ -24,16 +27,18 @@ class Served:
 
 
 @contextmanager
-def serve(app: ASGIApp) -> Iterator[Served]:
+def serve(app: FastAPI) -> Iterator[Served]:
     served = Served()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        # By itself, it would listen only some moments after the app has started.
+        listener.listen()
         served.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         started = threading.Event()
         config = uvicorn.Config(
             _Cutting(app, served, started), log_config=None, timeout_graceful_shutdown=5
         )
-        server = uvicorn.Server(config)
+        server = Server(app, config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -45,7 +50,7 @@ def serve(app: ASGIApp) -> Iterator[Served]:
 
 
 class _Cutting:
-    def __init__(self, app: ASGIApp, served: Served, started: threading.Event) -> None:
+    def __init__(self, app: FastAPI, served: Served, started: threading.Event) -> None:
         self.app, self.served, self.started = app, served, started
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
