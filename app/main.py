@@ -14,6 +14,7 @@ from app.db import async_engine
 from app.events.router import router as events_router
 from app.hub import errors as hub_errors
 from app.hub.router import router as hub_router
+from app.jobs.report_router import router as report_router
 from app.jobs.router import router as jobs_router
 from app.metrics.router import router as metrics_router
 from app.middleware import BodyLimit, RequestId
@@ -55,7 +56,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestId)
     problems.install(app)
-    for router in (health.router, jobs_router, events_router, metrics_router, artifacts_router):
+    nouns = (jobs_router, report_router, events_router, metrics_router, artifacts_router)
+    for router in (health.router, *nouns):
         app.include_router(router)
     app.mount("/hf", _hub(app))
     return app
