@@ -17,6 +17,7 @@ from app.main import create_app
 from app.projects.cli import keys, projects
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
 from app.serve import ServeError, serve
+from app.server import Server
 from app.settings import Settings
 
 cli = typer.Typer(
@@ -74,8 +75,9 @@ def api(
 ) -> None:
     """Run the API alone."""
     with running_backends(_settings()) as settings:
+        app = create_app(settings)
         config = uvicorn.Config(
-            create_app(settings),
+            app,
             host=host,
             port=port,
             log_level="warning",
@@ -83,7 +85,7 @@ def api(
             **SERVER,
         )
         sockets = None if fd is None else [socket.socket(fileno=fd)]
-        uvicorn.Server(config).run(sockets)
+        Server(app, config).run(sockets)
 
 
 @cli.command()

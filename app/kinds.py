@@ -106,6 +106,12 @@ REQUESTS = {
         "Only a job that has succeeded has something to download.",
         "Wait until its status is succeeded.",
     ),
+    "no_report": Kind(
+        409,
+        "There is no report yet",
+        "A job has one once it has succeeded.",
+        "Wait until its status is succeeded.",
+    ),
     "request_in_flight": Kind(
         409,
         "The first request is not done yet",
@@ -162,6 +168,12 @@ REQUESTS = {
         "A cursor was made up, cut or changed.",
         "Pass on next_cursor of the page before, unchanged.",
     ),
+    "no_such_event": Kind(
+        422,
+        "The job has no such event",
+        "Last-Event-ID, or after, is a number that the job has not reached: another job's.",
+        "Leave it out to get all events from the first on.",
+    ),
     "cursor_of_another_list": Kind(
         422,
         "The cursor is of another list",
@@ -180,6 +192,12 @@ REQUESTS = {
         "As many of its jobs wait, or as many bytes are stored, as its quota says; the detail "
         "names which.",
         "Wait, cancel or delete jobs; who runs this service can raise it by `pst projects limit`.",
+    ),
+    "too_many_streams": Kind(
+        429,
+        "Too many streams are open",
+        "The key, or all keys together, have as many streams open as they may.",
+        "Close some, or ask for pages of JSON.",
     ),
     "rate_limited": Kind(
         429,
@@ -205,6 +223,12 @@ REQUESTS = {
         "The checkpoint is damaged",
         "What is in the storage is no longer what the job published, so nothing of it is sent.",
         "Tell who runs this service, or post the job again.",
+    ),
+    "shutting_down": Kind(
+        503,
+        "The process is about to end",
+        "It opens no more streams; another one serves soon, or does already.",
+        "Come again after the seconds of Retry-After.",
     ),
     "database_unavailable": Kind(
         503,

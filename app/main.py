@@ -13,17 +13,21 @@ from app.artifacts.contents import Contents
 from app.artifacts.router import router as artifacts_router
 from app.catalog.router import router as catalog_router
 from app.db import async_engine
+from app.events.router import router as events_router
 from app.hub import errors as hub_errors
 from app.hub.router import router as hub_router
+from app.jobs.report_router import router as report_router
 from app.jobs.router import router as jobs_router
 from app.jobs.watch import Watch
 from app.keyring import Keyring
+from app.metrics.router import router as metrics_router
 from app.middleware import Limits, RequestId
 from app.openapi import Api
 from app.projects.router import router as keys_router
 from app.rates import Buckets, RateLimitHeaders
 from app.settings import Settings
 from app.storage import LocalStorage
+from app.streams.feeds import Feeds
 
 DESCRIPTION = "Compresses transformer language models by parameter-efficient sparse training."
 
@@ -67,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
         "address", burst=settings.bad_keys_burst, per_second=settings.bad_keys_per_second
     )
     app.state.watch = Watch(app.state.sessions)
+    app.state.feeds = Feeds(app.state.sessions, settings)
     app.state.celery = queue.sender(settings.broker_url)
     app.state.storage = LocalStorage(settings.storage_dir)
     app.state.contents = Contents()
@@ -78,6 +83,9 @@ def create_app(settings: Settings) -> FastAPI:
         health.router,
         problem_pages.router,
         jobs_router,
+        report_router,
+        events_router,
+        metrics_router,
         artifacts_router,
         catalog_router,
         keys_router,

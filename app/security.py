@@ -139,7 +139,3 @@ def needs(scope: Scope) -> params.Depends:
 async def valid_keys(session: AsyncSession, key_ids: Collection[str]) -> set[str]:
     """Those that still let anybody in: for what goes on longer than it took to check its key."""
     return set(await session.scalars(queries.active_keys(key_ids)))
-
-
-async def key_is_valid(session: AsyncSession, key_id: str) -> bool:
-    return bool(await valid_keys(session, [key_id]))

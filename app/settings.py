@@ -86,6 +86,18 @@ class Settings(BaseSettings):
     """Of a request."""
     body_seconds: Seconds = 20.0
     """In which the body of a request must have arrived."""
+    max_streams: Annotated[int, Field(ge=1)] = 1000
+    """How many streams of events and logs an API process keeps open."""
+    max_streams_per_key: Annotated[int, Field(ge=1)] = 50
+    """How many of them one key may have."""
+    stream_poll_seconds: Seconds = 0.5
+    """How often an API process asks the database what is new of the jobs that are streamed."""
+    stream_heartbeat_seconds: Seconds = 15.0
+    """How long a stream of events is silent at the most."""
+    stream_max_seconds: Seconds = 3600.0
+    """How long a stream lives; clients then come again and go on."""
+    stream_stalled_seconds: Seconds = 30.0
+    """How long a stream's client may take nothing before it is dropped."""
 
     @field_validator("file_roots", "packages", mode="before")
     @classmethod

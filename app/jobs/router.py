@@ -13,18 +13,11 @@ from app.db import SessionDep, release
 from app.idempotency import service as idempotency
 from app.jobs import service
 from app.jobs.filters import Filters, job_filters
-from app.jobs.schemas import (
-    JobCreate,
-    JobDetail,
-    JobEventOut,
-    JobMetricOut,
-    JobSummary,
-    ResolvedJob,
-)
+from app.jobs.schemas import JobCreate, JobDetail, JobSummary, ResolvedJob
 from app.jobs.states import TERMINAL
 from app.jobs.tables import Job
 from app.openapi import problem_answers
-from app.pages import Cursor, Limit, Page, decode_cursor, decode_number, make_page
+from app.pages import Cursor, Limit, Page, decode_cursor, make_page
 from app.projects import quotas
 from app.projects.tables import Scope
 from app.security import ProjectId, needs
@@ -229,30 +222,3 @@ async def retry_job(
 async def delete_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> None:
     """Delete a job with all that it stored; one that runs is stopped within some seconds."""
     await service.delete(session, project_id, job_id)
-
-
-@router.get(
-    "/{job_id}/events", response_model=Page[JobEventOut], responses=WRONG_CURSOR, dependencies=READS
-)
-async def list_events(
-    session: SessionDep, job: OwnedJob, limit: Limit = 100, cursor: Cursor = None
-) -> object:
-    """What happened to a job, in order."""
-    after = decode_number(cursor)
-    events = await service.events(session, job.id, after=after, limit=limit + 1)
-    return make_page(events, limit, [str(event.seq) for event in events])
-
-
-@router.get(
-    "/{job_id}/metrics",
-    response_model=Page[JobMetricOut],
-    responses=WRONG_CURSOR,
-    dependencies=READS,
-)
-async def list_metrics(
-    session: SessionDep, job: OwnedJob, limit: Limit = 1000, cursor: Cursor = None
-) -> object:
-    """Loss, sparsity and learning rate by step."""
-    after = decode_number(cursor)
-    metrics = await service.metrics(session, job.id, after=after, limit=limit + 1)
-    return make_page(metrics, limit, [str(metric.step) for metric in metrics])

@@ -1,7 +1,7 @@
 """What the job routes take and give."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
 
@@ -117,23 +117,3 @@ class JobDetail(JobSummary):
     """1 for the queued job that is taken next, as things are; 1000 stands for all behind. Null
     unless it is queued."""
     result: Report | None
-
-
-class JobEventOut(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    seq: int
-    attempt: int
-    type: str
-    data: dict[str, Any]
-    created_at: datetime
-
-
-class JobMetricOut(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    step: int
-    stage: str
-    loss: float
-    sparsity: float
-    learning_rate: float

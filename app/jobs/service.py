@@ -12,7 +12,7 @@ from app.jobs.filters import Filters
 from app.jobs.phases import Change, phases
 from app.jobs.schemas import JobCreate, JobDetail, ResolvedJob
 from app.jobs.states import RETRY, TERMINAL, Status
-from app.jobs.tables import Job, JobEvent, JobMetric
+from app.jobs.tables import Job
 from app.problems import Problem, not_found
 from app.projects import quotas
 from app.settings import Settings
@@ -291,11 +291,3 @@ def _standing(job: Job) -> str:
 def _is_ending(job: Job) -> bool:
     """A cancel was accepted, and its worker has not stopped yet."""
     return job.status == Status.RUNNING and job.cancel_requested
-
-
-async def events(session: AsyncSession, job_id: str, *, after: int, limit: int) -> list[JobEvent]:
-    return list(await session.scalars(queries.events(job_id, after=after, limit=limit)))
-
-
-async def metrics(session: AsyncSession, job_id: str, *, after: int, limit: int) -> list[JobMetric]:
-    return list(await session.scalars(queries.metrics(job_id, after=after, limit=limit)))

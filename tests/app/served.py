@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.connections import SERVER
+from app.server import Server
 
 
 @dataclass
@@ -35,7 +37,7 @@ def serve(app: ASGIApp) -> Iterator[Served]:
         served.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         started = threading.Event()
         config = uvicorn.Config(_Cutting(app, served, started), log_config=None, **SERVER)
-        server = uvicorn.Server(config)
+        server = Server(app, config) if isinstance(app, FastAPI) else uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

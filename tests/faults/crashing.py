@@ -13,7 +13,9 @@ from pathlib import Path
 
 import uvicorn
 
+from app.connections import SERVER
 from app.main import create_app
+from app.server import Server
 from app.settings import Settings
 from tests.faults.toy import TOY_TRAINER
 from worker import process
@@ -72,8 +74,8 @@ def sweep(settings: Settings) -> None:
 
 
 def _serve(listener: socket.socket, settings: Settings) -> None:
-    config = uvicorn.Config(create_app(settings), log_config=None)
-    uvicorn.Server(config).run(sockets=[listener])
+    app = create_app(settings)
+    Server(app, uvicorn.Config(app, log_config=None, **SERVER)).run(sockets=[listener])
 
 
 def _work(

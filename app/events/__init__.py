@@ -1,0 +1,1 @@
+"""What happened to jobs: as pages, and as it happens."""
