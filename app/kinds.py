@@ -191,7 +191,7 @@ REQUESTS = {
         "The project has as much as it may have",
         "As many of its jobs wait, or as many bytes are stored, as its quota says; the detail "
         "names which.",
-        "Wait, cancel or delete jobs; who runs this service can raise it by `pst projects limit`.",
+        "Wait, cancel or delete jobs; who runs this service can raise the quota.",
     ),
     "too_many_streams": Kind(
         429,

@@ -19,6 +19,9 @@ Cursor = Annotated[
     str | None, Query(max_length=256, description="`next_cursor` of the page before.")
 ]
 
+# The kinds of problems that there are with cursors.
+CURSOR_PROBLEMS = ("invalid_cursor", "cursor_of_another_list")
+
 
 class Page(BaseModel, Generic[Item]):
     data: list[Item]
@@ -56,9 +59,9 @@ def decode_cursor(cursor: str, scope: str = "") -> str:
     return position[DIGEST:]
 
 
-def decode_number(cursor: str | None) -> int:
+def decode_number(cursor: str | None, scope: str) -> int:
     """The number to go on after; 0 at the start."""
-    position = decode_cursor(cursor) if cursor else "0"
+    position = decode_cursor(cursor, scope) if cursor else "0"
     # PostgreSQL's integers end there.
     if not position.isdecimal() or int(position) > 2**31 - 1:
         raise _malformed()

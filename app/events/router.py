@@ -21,7 +21,13 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"], dependencies=[needs(S
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {EVENT_STREAM: {}}, "description": "A page, or a stream that goes on."},
     204: {"description": "The job has ended, and you have all its events: do not come again."},
-    **problem_answers("invalid_cursor", "no_such_event", "too_many_streams", "shutting_down"),
+    **problem_answers(
+        "invalid_cursor",
+        "cursor_of_another_list",
+        "no_such_event",
+        "too_many_streams",
+        "shutting_down",
+    ),
 }
 
 
@@ -52,6 +58,6 @@ async def list_events(
         if job.status in TERMINAL and last == job.event_seq:
             return Response(status_code=204)
         return EventStream(job, caller.key_id, request.app.state.feeds, after=last)
-    after = decode_number(cursor) if cursor else last
+    after = decode_number(cursor, job.id) if cursor else last
     events = await service.after(session, job.id, seq=after, limit=limit + 1)
-    return make_page(events, limit, [str(event.seq) for event in events])
+    return make_page(events, limit, [str(event.seq) for event in events], job.id)

@@ -3,8 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, Text, func
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
@@ -19,5 +18,6 @@ class IdempotencyKey(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     request_sha256: Mapped[bytes] = mapped_column(LargeBinary)
-    answer: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """As text, so that it comes again byte for byte."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -17,7 +17,7 @@ from app.jobs.schemas import JobCreate, JobDetail, JobSummary, ResolvedJob
 from app.jobs.states import TERMINAL
 from app.jobs.tables import Job
 from app.openapi import problem_answers
-from app.pages import Cursor, Limit, Page, decode_cursor, make_page
+from app.pages import CURSOR_PROBLEMS, Cursor, Limit, Page, decode_cursor, make_page
 from app.projects import quotas
 from app.projects.tables import Scope
 from app.security import ProjectId, needs
@@ -53,7 +53,6 @@ async def owned_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -
 OwnedJob = Annotated[Job, Depends(owned_job)]
 
 WRONG_STATUS = problem_answers("wrong_status")
-WRONG_CURSOR = problem_answers("invalid_cursor")
 WRONG_REQUEST = problem_answers(
     "request_in_flight",
     "quota_exceeded",
@@ -105,7 +104,7 @@ async def create_job(
 @router.get(
     "",
     response_model=Page[JobSummary],
-    responses=problem_answers("invalid_cursor", "cursor_of_another_list"),
+    responses=problem_answers(*CURSOR_PROBLEMS),
     dependencies=READS,
 )
 async def list_jobs(

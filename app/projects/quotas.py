@@ -72,6 +72,6 @@ def _exceeded(detail: str, remedy: str) -> Problem:
         429,
         "quota_exceeded",
         detail,
-        remedy=f"{remedy} Who runs this service can raise the quota: `pst projects limit`.",
+        remedy=f"{remedy} Who runs this service can raise the quota: `pst projects limit NAME`.",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response
 
 from app.db import SessionDep
 from app.openapi import problem_answers
-from app.pages import Cursor, Limit, Page, decode_cursor, make_page
+from app.pages import CURSOR_PROBLEMS, Cursor, Limit, Page, decode_cursor, make_page
 from app.projects import service
 from app.projects.schemas import KeyCreate, KeyCreated, KeyOut, KeyRotate
 from app.projects.service import NewKey
@@ -23,14 +23,18 @@ router = APIRouter(
 KeyId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 
 
-@router.get("", response_model=Page[KeyOut], responses=problem_answers("invalid_cursor"))
+@router.get(
+    "",
+    response_model=Page[KeyOut],
+    responses=problem_answers(*CURSOR_PROBLEMS),
+)
 async def list_keys(
     session: SessionDep, project_id: ProjectId, limit: Limit = 50, cursor: Cursor = None
 ) -> object:
     """The project's keys, those that ended too; of none is the secret known any more."""
-    after = decode_cursor(cursor) if cursor else ""
+    after = decode_cursor(cursor, project_id) if cursor else ""
     keys = await session.run_sync(service.list_keys, project_id, after=after, limit=limit + 1)
-    return make_page(list(keys), limit, [key.id for key in keys])
+    return make_page(list(keys), limit, [key.id for key in keys], project_id)
 
 
 @router.post("", status_code=201, response_model=KeyCreated)

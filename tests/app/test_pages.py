@@ -13,7 +13,7 @@ def test_a_cursor_comes_back_as_it_was_given(position: str) -> None:
 
 def test_a_number_beyond_the_column_is_no_cursor() -> None:
     with pytest.raises(Problem):
-        decode_number(encode_cursor(str(2**31)))
+        decode_number(encode_cursor(str(2**31)), "")
 
 
 def test_a_full_last_page_has_no_next() -> None:

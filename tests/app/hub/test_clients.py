@@ -252,5 +252,5 @@ def test_no_token_of_a_caller_is_logged(
     assert statuses == [500 if breaks else 200, 500 if breaks else 404, 401, 401, 401, 401]
     assert f"/hf/api/models/{repo}" in caplog.text
     assert ("ZeroDivisionError" in caplog.text) == breaks
-    for secret in (*secrets, key.key.rpartition("_")[2]):
+    for secret in (*secrets, key.key.split("_", 2)[2]):
         assert secret not in caplog.text
