@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.datastructures import State
 
 from app import health, problem_pages, problems, queue
 from app.artifacts.contents import Contents
@@ -58,23 +59,9 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.settings = settings
     app.state.engine = engine
-    app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
-    app.state.keyring = Keyring()
-    app.state.requests = Buckets(
-        "key",
-        burst=settings.key_requests_burst,
-        per_second=settings.key_requests_per_second,
-    )
-    app.state.bad_keys = Buckets(
-        "address", burst=settings.bad_keys_burst, per_second=settings.bad_keys_per_second
-    )
-    app.state.watch = Watch(app.state.sessions)
-    app.state.feeds = Feeds(app.state.sessions, settings)
     app.state.celery = queue.sender(settings.broker_url)
-    app.state.storage = LocalStorage(settings.storage_dir)
-    app.state.contents = Contents()
+    _equip(app.state, settings, async_sessionmaker(engine, expire_on_commit=False))
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(RateLimitHeaders)
     app.add_middleware(RequestId)
@@ -93,6 +80,23 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     app.mount("/hf", _hub(app))
     return app
+
+
+def _equip(state: State, settings: Settings, sessions: async_sessionmaker[AsyncSession]) -> None:
+    """What the routes work with."""
+    state.settings = settings
+    state.sessions = sessions
+    state.keyring = Keyring()
+    state.requests = Buckets(
+        "key", burst=settings.key_requests_burst, per_second=settings.key_requests_per_second
+    )
+    state.bad_keys = Buckets(
+        "address", burst=settings.bad_keys_burst, per_second=settings.bad_keys_per_second
+    )
+    state.watch = Watch(sessions)
+    state.feeds = Feeds(sessions, settings)
+    state.storage = LocalStorage(settings.storage_dir)
+    state.contents = Contents()
 
 
 def _hub(app: FastAPI) -> FastAPI:

@@ -15,7 +15,7 @@ HEAD = TAIL = 512 * 1024  # bytes of an attempt
 RECENT = 4096  # bytes
 LINE_CUT = b" [cut]"
 FIRST_PART_SECONDS = 10.0
-LAST_PART_SECONDS = 600.0
+LAST_PART_SECONDS = 60.0
 
 
 class JobLog:

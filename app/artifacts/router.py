@@ -3,19 +3,25 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse
 
 from app.artifacts import parts, service
 from app.artifacts.download import Download
+from app.artifacts.logs import Log, LogResponse, LogStream
 from app.artifacts.schemas import ArtifactList
 from app.artifacts.tables import Artifact
 from app.db import SessionDep
 from app.jobs.router import OwnedJob
 from app.openapi import problem_answers
 from app.projects.tables import Scope
-from app.security import needs
+from app.security import CallerDep, needs
 from app.storage import LocalStorage
 from pst_core.spec import Format
+
+Tail = Annotated[
+    int | None, Query(ge=0, le=100_000, description="Only so many lines, the last ones.")
+]
+Follow = Annotated[bool, Query(description="Go on with what is added, until the job has ended.")]
 
 router = APIRouter(
     prefix="/jobs/{job_id}", tags=["artifacts"], dependencies=[needs(Scope.JOBS_READ)]
@@ -47,16 +53,33 @@ async def list_artifacts(session: SessionDep, job: OwnedJob) -> dict[str, list[A
     return {"data": await service.published(session, job)}
 
 
-@router.get("/logs", response_class=PlainTextResponse)
-async def get_logs(request: Request, session: SessionDep, job: OwnedJob) -> StreamingResponse:
+@router.head("/logs", include_in_schema=False)
+@router.get(
+    "/logs",
+    response_class=PlainTextResponse,
+    responses={
+        206: {"description": "The range that was asked for.", "content": {"text/plain": {}}},
+        304: {"description": "`If-None-Match` names it: nothing was added."},
+        **problem_answers(
+            "precondition_failed", "range_not_satisfiable", "too_many_streams", "shutting_down"
+        ),
+    },
+)
+async def get_logs(
+    request: Request,
+    session: SessionDep,
+    job: OwnedJob,
+    caller: CallerDep,
+    tail: Tail = None,
+    *,
+    follow: Follow = False,
+) -> Response:
     """What the job's trainers printed, of all attempts, as text; long logs lose their middle."""
     storage: LocalStorage = request.app.state.storage
-    paths = [storage.path(part.storage_key) for part in await service.logs(session, job)]
-    return StreamingResponse(
-        service.read_parts(paths),
-        media_type="text/plain; charset=utf-8",
-        headers={"X-Content-Type-Options": "nosniff"},
-    )
+    if follow and request.method == "GET":
+        return LogStream(job, caller.key_id, request.app.state.feeds, storage, tail=tail)
+    log = Log.of(await service.logs(session, job), storage)
+    return LogResponse(log, start=0 if tail is None else log.last_lines(tail))
 
 
 @router.head("/checkpoint", include_in_schema=False)

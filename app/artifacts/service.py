@@ -1,9 +1,5 @@
 """The rules of downloads: what there is, and why there is nothing yet."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from pathlib import Path
-
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts import parts, queries
@@ -19,13 +15,6 @@ async def published(session: AsyncSession, job: Job) -> list[Artifact]:
 
 async def logs(session: AsyncSession, job: Job) -> list[Artifact]:
     return list(await session.scalars(queries.logs(job.id)))
-
-
-def read_parts(paths: Iterable[Path]) -> Iterator[bytes]:
-    """The bytes of small files, one after the other; a part that is gone leaves its place empty."""
-    for path in paths:
-        with suppress(FileNotFoundError):
-            yield path.read_bytes()
 
 
 async def checkpoint(session: AsyncSession, job: Job, format_name: str | None) -> Artifact:

@@ -158,15 +158,6 @@ def events(job_id: str, *, after: int, limit: int) -> Select[JobEvent]:
     )
 
 
-def metrics(job_id: str, *, after: int, limit: int) -> Select[JobMetric]:
-    return (
-        select(JobMetric)
-        .where(JobMetric.job_id == job_id, JobMetric.step > after)
-        .order_by(JobMetric.step)
-        .limit(limit)
-    )
-
-
 def forget(job_ids: Sequence[str]) -> Sequence[Executable]:
     """Remove all rows of jobs that store nothing."""
     return (

@@ -1,16 +1,22 @@
-"""GET /jobs/{id}/logs: what the trainers printed, put together from its parts."""
+"""GET /jobs/{id}/logs: what the trainers printed, put together from its parts; and followed."""
 
+from collections.abc import Iterator
+
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.artifacts import logs
 from app.artifacts.tables import Artifact, Kind
-from app.jobs.states import REQUEUE
+from app.jobs.states import REQUEUE, SUCCEED
 from app.jobs.tables import Job
+from app.main import create_app
 from app.projects.service import NewKey
 from app.settings import Settings
 from app.storage import LocalStorage
+from tests.app.served import serve
 from tests.artifacts import announce, retire, store
 from tests.jobs import claim, leave, submit
 
@@ -71,3 +77,119 @@ def test_a_part_that_is_gone_leaves_the_others_readable(
     write(sessions, settings, "log-2", b"second")
 
     assert client.get(f"/jobs/{job.id}/logs").text == "second"
+
+
+@pytest.fixture
+def log(sessions: sessionmaker[Session], settings: Settings, job: Job) -> str:
+    """Where a log is that has three lines in two parts."""
+    for name, content in (("log-1", b"one\ntw"), ("log-2", b"o\nthree\n")):
+        store(sessions, job, Kind.LOG, name)
+        write(sessions, settings, name, content)
+    return f"/jobs/{job.id}/logs"
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "stop"), [("4-7", 4, 8), ("0-0", 0, 1), ("6-", 6, 14), ("-3", 11, 14)]
+)
+def test_a_range_goes_over_the_parts(
+    client: TestClient, log: str, asked: str, start: int, stop: int
+) -> None:
+    answer = client.get(log, headers={"Range": f"bytes={asked}"})
+
+    assert (answer.status_code, answer.content) == (206, b"one\ntwo\nthree\n"[start:stop])
+    assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/14"
+
+
+def test_a_range_behind_the_end_is_refused(client: TestClient, log: str) -> None:
+    answer = client.get(log, headers={"Range": "bytes=14-"})
+
+    assert (answer.status_code, answer.headers["content-range"]) == (416, "bytes */14")
+
+
+def test_what_was_not_added_to_is_not_sent_again(
+    client: TestClient, sessions: sessionmaker[Session], settings: Settings, job: Job, log: str
+) -> None:
+    known = {"If-None-Match": client.get(log).headers["etag"]}
+    assert client.get(log, headers=known).status_code == 304
+
+    store(sessions, job, Kind.LOG, "log-3")
+    write(sessions, settings, "log-3", b"four\n")
+
+    assert client.get(log, headers=known).text == "one\ntwo\nthree\nfour\n"
+
+
+def test_head_tells_how_long_it_is(client: TestClient, log: str) -> None:
+    answer = client.head(log)
+
+    assert (answer.status_code, answer.headers["content-length"]) == (200, "14")
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        (0, ""),
+        (1, "three\n"),
+        (2, "two\nthree\n"),
+        (3, "one\ntwo\nthree\n"),
+        (9, "one\ntwo\nthree\n"),
+    ],
+)
+def test_only_the_last_lines_come_where_so_many_are_asked_for(
+    client: TestClient, log: str, monkeypatch: pytest.MonkeyPatch, lines: int, text: str
+) -> None:
+    monkeypatch.setattr(logs, "CHUNK", 5)
+
+    assert client.get(log, params={"tail": lines}).text == text
+
+
+def test_a_last_line_without_an_end_is_one(
+    client: TestClient, sessions: sessionmaker[Session], settings: Settings, job: Job
+) -> None:
+    store(sessions, job, Kind.LOG, "log-1")
+    write(sessions, settings, "log-1", b"one\ntwo")
+
+    assert client.get(f"/jobs/{job.id}/logs", params={"tail": 1}).text == "two"
+
+
+@pytest.fixture
+def following(
+    settings: Settings, key: NewKey, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[httpx.Client]:
+    monkeypatch.setattr(logs, "LOOK_SECONDS", 0.05)
+    quick = settings.model_copy(update={"stream_poll_seconds": 0.05})
+    headers = {"Authorization": f"Bearer {key.key}"}
+    with (
+        serve(create_app(quick)) as served,
+        httpx.Client(base_url=served.url, headers=headers, timeout=30, trust_env=False) as client,
+    ):
+        yield client
+
+
+def take(texts: Iterator[str], size: int) -> str:
+    text = ""
+    while len(text) < size:
+        text += next(texts)
+    return text
+
+
+@pytest.mark.parametrize(("asked", "first"), [({}, "one\ntwo\nthree\n"), ({"tail": 1}, "three\n")])
+def test_a_log_is_followed_until_its_job_has_ended(
+    following: httpx.Client,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    job: Job,
+    log: str,
+    asked: dict[str, int],
+    first: str,
+) -> None:
+    with following.stream("GET", log, params={"follow": True, **asked}) as answer:
+        texts = answer.iter_text()
+        assert take(texts, len(first)) == first
+        store(sessions, job, Kind.LOG, "log-3")
+        write(sessions, settings, "log-3", b"four\n")
+        assert take(texts, 5) == "four\n"
+        store(sessions, job, Kind.LOG, "log-4")
+        write(sessions, settings, "log-4", b"five\n")
+        leave(sessions, SUCCEED, job)
+        assert "".join(texts) == "five\n"
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"

@@ -78,21 +78,3 @@ def test_a_running_job_shows_phase_and_progress(
 
     assert (shown["status"], shown["phase"], shown["attempt"]) == ("running", "training", 1)
     assert shown["progress"] == progress | {"fraction": 0.3}
-
-
-def test_metrics_come_in_order_of_steps(
-    client: TestClient, sessions: sessionmaker[Session], spec: dict[str, object]
-) -> None:
-    post(client, spec, 1)
-    job = claim(sessions)
-    rows = [
-        {"step": step, "stage": "main", "loss": 1.0, "sparsity": 0.1, "learning_rate": 1e-4}
-        for step in (20, 10, 30)
-    ]
-    with sessions.begin() as session:
-        session.execute(queries.write_metrics(job, rows))
-
-    first = client.get(f"/jobs/{job.id}/metrics", params={"limit": 2}).json()
-    rest = client.get(f"/jobs/{job.id}/metrics", params={"cursor": first["next_cursor"]}).json()
-
-    assert [row["step"] for row in first["data"] + rest["data"]] == [10, 20, 30]

@@ -1,0 +1,177 @@
+"""A job's log as an answer: the parts of all attempts, one after the other, as if one file."""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+import anyio
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from app.artifacts import queries
+from app.artifacts.conditions import Wanted, wanted
+from app.artifacts.tables import Artifact
+from app.jobs.tables import Job
+from app.problems import Problem
+from app.storage import LocalStorage
+from app.streams.feeds import Feeds, Stream
+from app.streams.response import LiveResponse, Write
+
+MEDIA_TYPE = "text/plain; charset=utf-8"
+CHUNK = 1 << 20
+LOOK_SECONDS = 5.0  # from one look for new parts to the next, where no event comes before
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What there was at one moment; a part that is stored is never changed."""
+
+    parts: tuple[tuple[str, Path, int], ...]
+    """Of each its id, its place and its bytes: none where it is gone."""
+
+    @classmethod
+    def of(cls, artifacts: Sequence[Artifact], storage: LocalStorage) -> "Log":
+        """Of parts in the order in which they were printed."""
+        paths = [(each.id, storage.path(each.storage_key)) for each in artifacts]
+        return cls(tuple((name, path, _size(path)) for name, path in paths))
+
+    @property
+    def size(self) -> int:
+        return sum(size for _, _, size in self.parts)
+
+    @property
+    def entity_tag(self) -> str:
+        parts = " ".join(f"{name} {size}" for name, _, size in self.parts)
+        return f'"{hashlib.sha256(parts.encode()).hexdigest()[:32]}"'
+
+    def read(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes from one to before another, in chunks."""
+        begin = 0
+        for _, path, size in self.parts:
+            first, last = max(start - begin, 0), min(stop - begin, size)
+            begin += size
+            if first < last:
+                with path.open("rb") as file:
+                    file.seek(first)
+                    while first < last and (chunk := file.read(min(CHUNK, last - first))):
+                        first += len(chunk)
+                        yield chunk
+
+    def last_lines(self, count: int) -> int:
+        """Where the last so many lines begin."""
+        end = self.size
+        if count == 0:
+            return end
+        for start in range((end - 1) // CHUNK * CHUNK, -1, -CHUNK) if end else ():
+            chunk = b"".join(self.read(start, min(start + CHUNK, end)))
+            # The end of the last line begins no further one.
+            at = len(chunk) - (start + len(chunk) == end and chunk.endswith(b"\n"))
+            while (at := chunk.rfind(b"\n", 0, at)) >= 0:
+                count -= 1
+                if count == 0:
+                    return start + at + 1
+        return 0
+
+
+class LogResponse(Response):
+    """The log as it is now, or the range of it that is asked for."""
+
+    def __init__(self, log: Log, *, start: int = 0) -> None:
+        super().__init__(media_type=MEDIA_TYPE)
+        self._log, self._start = log, start
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it.
+
+        Raises:
+            Problem: 412 and 416 as RFC 9110 has it.
+        """
+        size = self._log.size - self._start
+        found = wanted(
+            scope["method"], Headers(scope=scope), entity_tag=self._log.entity_tag, size=size
+        )
+        await self._answer(scope["method"], found, size)(scope, receive, send)
+
+    def _answer(self, method: str, found: Wanted, size: int) -> Response:
+        headers = {
+            "ETag": self._log.entity_tag,
+            "Accept-Ranges": "bytes",
+            "Cache-Control": "private, no-cache",
+            "X-Content-Type-Options": "nosniff",
+        }
+        if found.status == HTTPStatus.NOT_MODIFIED:
+            return Response(status_code=304, headers=headers)
+        if found.status >= HTTPStatus.BAD_REQUEST:
+            raise _refused(found, size)
+        headers["Content-Length"] = str(found.stop - found.start)
+        if found.status == HTTPStatus.PARTIAL_CONTENT:
+            headers["Content-Range"] = f"bytes {found.start}-{found.stop - 1}/{size}"
+        if method == "HEAD":
+            return PlainTextResponse(headers=headers)
+        body = self._log.read(self._start + found.start, self._start + found.stop)
+        return StreamingResponse(body, found.status, headers, media_type=MEDIA_TYPE)
+
+
+class LogStream(LiveResponse):
+    """The log, and what is added to it until the job has ended."""
+
+    def __init__(
+        self, job: Job, key_id: str, feeds: Feeds, storage: LocalStorage, *, tail: int | None
+    ) -> None:
+        super().__init__(job, key_id, feeds, MEDIA_TYPE)
+        self._storage, self._tail = storage, tail
+
+    async def follow(self, stream: Stream, write: Write) -> None:
+        log = await self._read()
+        sent = 0 if self._tail is None else await _in_thread(log.last_lines, self._tail)
+        while True:
+            # Before it is read: what a job's worker prints is stored before the job ends.
+            ended = stream.feed.standing.ended
+            log = await self._read()
+            async for chunk in _chunks(log, sent):
+                await write(chunk)
+            sent = max(sent, log.size)
+            if ended:
+                return
+            await stream.feed.wait(LOOK_SECONDS)
+
+    async def _read(self) -> Log:
+        async with self.feeds.sessions() as session:
+            found = await session.scalars(queries.logs(self.job_id))
+            return await _in_thread(Log.of, list(found), self._storage)
+
+
+_in_thread = anyio.to_thread.run_sync
+
+
+async def _chunks(log: Log, start: int) -> AsyncIterator[bytes]:
+    chunks = log.read(start, log.size)
+    while chunk := await _in_thread(next, chunks, b""):
+        yield chunk
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _refused(found: Wanted, size: int) -> Problem:
+    if found.status == HTTPStatus.PRECONDITION_FAILED:
+        return Problem(
+            412,
+            "precondition_failed",
+            "The log is another one than If-Match names: it has grown, or lost parts.",
+            remedy="Ask for it without If-Match.",
+        )
+    return Problem(
+        416,
+        "range_not_satisfiable",
+        f"The log ends before that range: it has {size} bytes.",
+        remedy="Ask for bytes that it has, later if it still grows.",
+        headers={"Content-Range": f"bytes */{size}"},
+    )
