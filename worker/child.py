@@ -3,7 +3,6 @@
 It has no credentials; it reads one task file and writes events to one pipe.
 """
 
-import errno
 import json
 import logging
 import os
@@ -28,6 +27,7 @@ from pst_core.spec import CompressionSpec
 from pst_core.stages import Job
 from pst_core.trainer import StopRequestedError
 from pst_core.verify import verify_export
+from worker import failures
 from worker.lifeline import ENDED, die_with_supervisor
 
 logger = logging.getLogger(__name__)
@@ -117,8 +117,6 @@ def _sources(task: dict[str, Any]) -> Sources:
 
 def describe(error: Exception) -> FailureEvent:
     """What the job's owner is told; the traceback stays in the log."""
-    if isinstance(error, PstError):
-        return FailureEvent.of(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_REFUSED in str(error):
         return FailureEvent(
             code="out_of_memory",
@@ -126,18 +124,7 @@ def describe(error: Exception) -> FailureEvent:
             field="hyperparameters.batch_size",
             remedy="Lower batch_size or max_length.",
         )
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return FailureEvent(
-            code="disk_full",
-            message="The worker's disk is full.",
-            remedy="Free space in its data folder and post the job again.",
-            retryable=True,
-        )
-    return FailureEvent(
-        code="internal",
-        message=f"The trainer failed with {type(error).__name__}.",
-        remedy="See the worker's log.",
-    )
+    return failures.describe(error, "The trainer")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from starlette.datastructures import Headers
+
+from app.problems import Problem
 
 ENTITY_TAG = re.compile(r'(?:W/)?"[^"]*"')
 # Longer numbers are no honest offsets, and Python refuses to read them.
@@ -41,6 +44,29 @@ def wanted(method: str, headers: Headers, *, entity_tag: str, size: int) -> Want
     if method == "GET" and headers.get("if-range", entity_tag) == entity_tag:
         return _in_range(_listed(headers, "range"), size)
     return Wanted(200, 0, size)
+
+
+def refused(found: Wanted, size: int) -> Problem:
+    """What a 412 or 416 is answered with.
+
+    Args:
+        found: It.
+        size: Of the file, in bytes.
+    """
+    if found.status == HTTPStatus.PRECONDITION_FAILED:
+        return Problem(
+            412,
+            "precondition_failed",
+            "The file is another one than If-Match names.",
+            remedy="Ask for it without If-Match, and look at the ETag of what comes.",
+        )
+    return Problem(
+        416,
+        "range_not_satisfiable",
+        f"The file ends before that range: it has {size} bytes.",
+        remedy="Ask for bytes that it has; if you have as many already, you have them all.",
+        headers={"Content-Range": f"bytes */{size}"},
+    )
 
 
 def is_known(headers: Headers, entity_tag: str) -> bool:

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.artifacts.conditions import Wanted, wanted
+from app.artifacts.conditions import Wanted, refused, wanted
 from app.artifacts.contents import Contents
 from app.artifacts.parts import Part
 from app.problems import Problem
@@ -78,7 +78,7 @@ class Download(Response):
             HTTPStatus.PRECONDITION_FAILED,
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
         ):
-            raise _refused(found, self._part)
+            raise refused(found, self._part.size)
         if found.status == HTTPStatus.NOT_MODIFIED:
             return Response(status_code=304, headers=self._about)
         headers = {
@@ -134,23 +134,6 @@ async def _read(descriptor: int, start: int, stop: int) -> AsyncIterator[bytes]:
             raise EOFError("the object was cut short while it was sent")
         start += len(chunk)
         yield chunk
-
-
-def _refused(found: Wanted, part: Part) -> Problem:
-    if found.status == HTTPStatus.PRECONDITION_FAILED:
-        return Problem(
-            412,
-            "precondition_failed",
-            "The file is another one than If-Match names.",
-            remedy="Ask for it without If-Match; its ETag is the SHA-256 of its bytes.",
-        )
-    return Problem(
-        416,
-        "range_not_satisfiable",
-        f"The file ends before that range: it has {part.size} bytes.",
-        remedy="Ask for bytes that it has; if you have as many already, you have them all.",
-        headers={"Content-Range": f"bytes */{part.size}"},
-    )
 
 
 def _gone(part: Part) -> Problem:

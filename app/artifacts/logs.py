@@ -12,10 +12,9 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.artifacts import queries
-from app.artifacts.conditions import Wanted, wanted
+from app.artifacts.conditions import Wanted, refused, wanted
 from app.artifacts.tables import Artifact
 from app.jobs.tables import Job
-from app.problems import Problem
 from app.storage import LocalStorage
 from app.streams.feeds import Feeds, Stream
 from app.streams.response import LiveResponse, Write
@@ -105,7 +104,7 @@ class LogResponse(Response):
         if found.status == HTTPStatus.NOT_MODIFIED:
             return Response(status_code=304, headers=headers)
         if found.status >= HTTPStatus.BAD_REQUEST:
-            raise _refused(found, size)
+            raise refused(found, size)
         headers["Content-Length"] = str(found.stop - found.start)
         if found.status == HTTPStatus.PARTIAL_CONTENT:
             headers["Content-Range"] = f"bytes {found.start}-{found.stop - 1}/{size}"
@@ -158,20 +157,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _refused(found: Wanted, size: int) -> Problem:
-    if found.status == HTTPStatus.PRECONDITION_FAILED:
-        return Problem(
-            412,
-            "precondition_failed",
-            "The log is another one than If-Match names: it has grown, or lost parts.",
-            remedy="Ask for it without If-Match.",
-        )
-    return Problem(
-        416,
-        "range_not_satisfiable",
-        f"The log ends before that range: it has {size} bytes.",
-        remedy="Ask for bytes that it has, later if it still grows.",
-        headers={"Content-Range": f"bytes */{size}"},
-    )

@@ -3,7 +3,6 @@
 It knows the hub's address and token (HF_ENDPOINT, HF_TOKEN), and no other secret.
 """
 
-import errno
 import json
 import logging
 import os
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pst_core.errors import InvalidDatasetError, PstError, UnsupportedModelError
-from pst_core.events import DownloadEvent, Event, FailureEvent, FetchedEvent, PhaseEvent
+from pst_core.events import DownloadEvent, Event, FetchedEvent, PhaseEvent
+from worker.failures import describe
 from worker.fetching import contents, session, wanted
 from worker.fetching.cache import Cache
 from worker.fetching.download import Downloads
@@ -121,7 +121,7 @@ def main(task_file: str) -> int:
     except Exception as error:
         if not isinstance(error, PstError):
             logger.exception("the fetch failed")
-        emit(_describe(error))
+        emit(describe(error, "The fetch"))
         return 1
     return 0
 
@@ -139,23 +139,6 @@ def run(task: dict[str, Any], emit: Callable[[Event], None]) -> None:
     for each in task["fetch"]:
         repository = Repository(each["what"], each["name"], each["revision"])
         emit(fetcher.fetch(repository, each["part"], Path(each["folder"])))
-
-
-def _describe(error: Exception) -> FailureEvent:
-    if isinstance(error, PstError):
-        return FailureEvent.of(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FailureEvent(
-            code="disk_full",
-            message="The worker's disk is full.",
-            remedy="Free space in its data folder.",
-            retryable=True,
-        )
-    return FailureEvent(
-        code="internal",
-        message=f"The fetch failed with {type(error).__name__}.",
-        remedy="See the worker's log.",
-    )
 
 
 if __name__ == "__main__":
