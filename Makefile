@@ -8,7 +8,7 @@ SECONDS ?= 60
 KILLS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e chaos kills lint types format serve docs hub-clients openapi fuzz-api
+.PHONY: help install demo test e2e chaos kills lint types format serve docs hub-clients openapi fuzz-api bench-api
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 13
@@ -46,6 +46,9 @@ hub-clients: $(STAMP) ## Try older releases of huggingface_hub on it, in environ
 
 fuzz-api: $(STAMP) ## Ask the API at random, by its description: make fuzz-api SECONDS=300
 	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/fuzz --capture=no
+
+bench-api: $(STAMP) ## Compare the API with the least that could do the same; needs wrk and nginx
+	$(BIN)/python benchmarks/api.py
 
 lint: $(STAMP) ## Check style and the rules of who may import whom
 	$(BIN)/ruff format --check .

@@ -159,7 +159,8 @@ async def look(
     Raises:
         Problem: 404, as for `get`.
     """
-    row = (await session.execute(queries.shown(project_id, job_id))).one_or_none()
+    which = {"project_id": project_id, "job_id": job_id}
+    row = (await session.execute(queries.shown(), which)).one_or_none()
     if row is None:
         raise not_found("job")
     job, changes, position = row

@@ -61,7 +61,7 @@ class Watch:
     async def _look(self) -> None:
         async with self._sessions() as session:
             rows = await session.execute(queries.versions(list(self._waiters)))
-            versions = {job_id: (seq, at) for job_id, seq, at in rows.tuples()}
+            versions = {job_id: (seq, at) for job_id, seq, at in rows}
         for job_id, waiters in self._waiters.items():
             for waiter in waiters:
                 # One that is gone has changed, too.
