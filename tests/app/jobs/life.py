@@ -244,7 +244,9 @@ class Life(RuleBasedStateMachine):
     def record(self, pick: int) -> None:
         job = self._held(pick)
         with self.world.sessions.begin() as session:
-            session.scalars(moves.record(job.id, job.attempt, "phase", {}, phase="x")).one()
+            session.scalars(
+                moves.record(job.id, job.attempt, "phase", {"phase": "x"}, phase="x")
+            ).one()
         job.note("phase")
 
     @when(lambda model: [job for job in model.where(Status.RUNNING) if not job.cancel])
@@ -254,7 +256,7 @@ class Life(RuleBasedStateMachine):
         job = jobs[pick % len(jobs)]
         ask = moves.withdraw_pause if job.pause else moves.request_pause
         with self.world.sessions.begin() as session:
-            session.scalars(moves.record(job.id, job.attempt, "phase", {})).one()
+            session.scalars(moves.record(job.id, job.attempt, "phase", {"phase": "x"})).one()
             asking = self.world.threads.submit(self._ask, ask(job.project, job.id))
             wait_until_one_waits(self.world.engine)
         assert asking.result() is not None
@@ -298,7 +300,9 @@ class Life(RuleBasedStateMachine):
         with self.world.sessions.begin() as session:
             renewal = moves.renew(*held, lease_seconds=LEASE_SECONDS)
             assert session.execute(renewal).one_or_none() is None
-            assert session.scalars(moves.record(*held, "phase", {})).one_or_none() is None
+            assert (
+                session.scalars(moves.record(*held, "phase", {"phase": "x"})).one_or_none() is None
+            )
             progress = queries.set_progress(*held, {}).returning(Job.id)
             assert session.scalar(progress) is None
 
