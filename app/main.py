@@ -17,7 +17,6 @@ from app.db import async_engine
 from app.events.router import router as events_router
 from app.hub import errors as hub_errors
 from app.hub.router import router as hub_router
-from app.jobs.report_router import router as report_router
 from app.jobs.router import router as jobs_router
 from app.jobs.watch import Watch
 from app.keyring import Keyring
@@ -70,7 +69,6 @@ def create_app(settings: Settings) -> FastAPI:
         health.router,
         problem_pages.router,
         jobs_router,
-        report_router,
         events_router,
         metrics_router,
         artifacts_router,

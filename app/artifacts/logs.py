@@ -138,9 +138,16 @@ class LogStream(LiveResponse):
             await stream.feed.wait(LOOK_SECONDS)
 
     async def _read(self) -> Log:
-        async with self.feeds.sessions() as session:
-            found = await session.scalars(queries.logs(self.job_id))
-            return await _in_thread(Log.of, list(found), self._storage)
+        found = await self.feeds.read(queries.logs(self.job_id))
+        return await _in_thread(Log.of, found, self._storage)
+
+
+async def current(
+    artifacts: Sequence[Artifact], storage: LocalStorage, tail: int | None
+) -> Response:
+    """The log of these parts, or its last lines; read beside the event loop."""
+    log = await _in_thread(Log.of, artifacts, storage)
+    return LogResponse(log, start=0 if tail is None else await _in_thread(log.last_lines, tail))
 
 
 _in_thread = anyio.to_thread.run_sync

@@ -5,9 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from app.artifacts import parts, service
+from app.artifacts import logs, parts, service
 from app.artifacts.download import Download
-from app.artifacts.logs import Log, LogResponse, LogStream
 from app.artifacts.schemas import ArtifactList
 from app.artifacts.tables import Artifact
 from app.db import SessionDep
@@ -77,9 +76,8 @@ async def get_logs(
     """What the job's trainers printed, of all attempts, as text; long logs lose their middle."""
     storage: LocalStorage = request.app.state.storage
     if follow and request.method == "GET":
-        return LogStream(job, caller.key_id, request.app.state.feeds, storage, tail=tail)
-    log = Log.of(await service.logs(session, job), storage)
-    return LogResponse(log, start=0 if tail is None else log.last_lines(tail))
+        return logs.LogStream(job, caller.key_id, request.app.state.feeds, storage, tail=tail)
+    return await logs.current(await service.logs(session, job), storage, tail)
 
 
 @router.head("/checkpoint", include_in_schema=False)

@@ -8,8 +8,8 @@ import random
 from collections.abc import Sequence
 
 from app.accept import EVENT_STREAM
-from app.events import service
 from app.events.schemas import JobEventOut
+from app.jobs import queries
 from app.jobs.tables import Job, JobEvent
 from app.streams.feeds import Feeds, Stream
 from app.streams.response import LiveResponse, Write
@@ -49,8 +49,7 @@ class EventStream(LiveResponse):
     async def _events(self, newest: Sequence[JobEvent], last: int) -> Sequence[JobEvent]:
         if newest and newest[0].seq <= last + 1:
             return [event for event in newest if event.seq > last]
-        async with self.feeds.sessions() as session:
-            return await service.after(session, self.job_id, seq=last, limit=PAGE)
+        return await self.feeds.read(queries.events(self.job_id, after=last, limit=PAGE))
 
 
 def encode(event: JobEvent) -> bytes:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.jobs.changes import NO_DATA, ChangedJobs, move_jobs, with_event
 from app.jobs.states import (
@@ -136,17 +136,6 @@ def claim(
             "started_at": func.coalesce(Job.started_at, func.clock_timestamp()),
         },
         data={"worker": worker},
-    )
-
-
-def busy(job: type[Job]) -> ColumnElement[int]:
-    """How many jobs of the job's project are running."""
-    running = aliased(Job)
-    return (
-        select(func.count())
-        .where(running.project_id == job.project_id, running.status == Status.RUNNING)
-        .correlate(job)
-        .scalar_subquery()
     )
 
 

@@ -27,10 +27,11 @@ from sqlalchemy.orm import aliased, defer
 
 from app.ids import first_id
 from app.jobs.filters import Filters
-from app.jobs.moves import busy, held_by, owned
+from app.jobs.moves import held_by, owned
 from app.jobs.phases import BEGINS, PHASE
 from app.jobs.states import Status
 from app.jobs.tables import METHOD, MODEL, Job, JobEvent, JobMetric
+from app.jobs.turns import busy
 
 # A job's events and when its progress was told: one of them changes with whatever else does.
 Version = tuple[int, datetime | None]

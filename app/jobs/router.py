@@ -18,9 +18,11 @@ from app.jobs.states import TERMINAL
 from app.jobs.tables import Job
 from app.openapi import problem_answers
 from app.pages import CURSOR_PROBLEMS, Cursor, Limit, Page, decode_cursor, make_page
+from app.problems import Problem
 from app.projects import quotas
 from app.projects.tables import Scope
 from app.security import ProjectId, needs
+from pst_core.report import Report
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -221,3 +223,25 @@ async def retry_job(
 async def delete_job(session: SessionDep, project_id: ProjectId, job_id: JobId) -> None:
     """Delete a job with all that it stored; one that runs is stopped within some seconds."""
     await service.delete(session, project_id, job_id)
+
+
+@router.get(
+    "/{job_id}/report",
+    response_model=Report,
+    responses=problem_answers("no_report"),
+    dependencies=READS,
+)
+async def get_report(job: OwnedJob) -> object:
+    """Scores against the dense model, sparsity by matrix, sizes, speed, memory, cost.
+
+    Raises:
+        Problem: 409 where the job has not succeeded.
+    """
+    if job.result is None:
+        raise Problem(
+            409,
+            "no_report",
+            f"The job is {job.status}: there is no report.",
+            remedy="Wait until its status is succeeded; GET /jobs/{id} tells.",
+        )
+    return job.result

@@ -25,6 +25,8 @@ from pst_core.references import (
 )
 from pst_core.spec import CompressionSpec
 
+NO_SPEC = {"placement", "metadata"}  # of a request: what is not the trainer's
+
 
 async def submit(
     session: AsyncSession, settings: Settings, project_id: str, request: JobCreate
@@ -35,16 +37,16 @@ async def submit(
         PstError: A reference leads nowhere, or a packaged dataset has no such column.
         Problem: 429 where the project has as much as it may have.
     """
-    resolved = (await resolve(session, settings, project_id, request)).model_dump(mode="json")
+    await _check(session, settings, project_id, request)
     await quotas.admit(session, settings, project_id, more=1)
     job_id = new_id("job")
     row = {
         "id": job_id,
         "project_id": project_id,
-        "spec": resolved["spec"],
-        **resolved["placement"],
-        "metadata_": resolved["metadata"],
-        "hyperparameters": resolved["hyperparameters"],
+        "spec": request.model_dump(mode="json", exclude=NO_SPEC),
+        **request.placement.model_dump(),
+        "metadata_": request.metadata,
+        "hyperparameters": request.resolved_hyperparameters().model_dump(mode="json"),
     }
     for statement in moves.submit(row):
         await session.execute(statement)
@@ -60,15 +62,20 @@ async def resolve(
     Raises:
         PstError: As for `submit`.
     """
-    check_references(request, settings)
-    await check_base(session, project_id, request)
-    changes = request.model_dump(exclude={"placement", "metadata"})
+    await _check(session, settings, project_id, request)
     return ResolvedJob(
-        spec=CompressionSpec.model_validate(changes),
+        spec=CompressionSpec.model_validate(request.model_dump(exclude=NO_SPEC)),
         hyperparameters=request.resolved_hyperparameters(),
         placement=request.placement,
         metadata=request.metadata,
     )
+
+
+async def _check(
+    session: AsyncSession, settings: Settings, project_id: str, request: JobCreate
+) -> None:
+    check_references(request, settings)
+    await check_base(session, project_id, request)
 
 
 def check_references(spec: CompressionSpec, settings: Settings) -> None:

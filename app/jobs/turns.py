@@ -5,7 +5,7 @@ The claim itself is a move, in moves.py.
 
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import aliased
 
 from app.jobs.states import Status
@@ -37,6 +37,17 @@ def startable(max_running: int) -> Select[str]:
         .join(Project, Project.id == Job.project_id)
         .outerjoin(_running, _running.c.project_id == Job.project_id)
         .where(limit > RUNNING_JOBS)
+    )
+
+
+def busy(job: type[Job]) -> ColumnElement[int]:
+    """How many jobs of the job's project are running."""
+    running = aliased(Job)
+    return (
+        select(func.count())
+        .where(running.project_id == job.project_id, running.status == Status.RUNNING)
+        .correlate(job)
+        .scalar_subquery()
     )
 
 

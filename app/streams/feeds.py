@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import TypeVar
 
 import anyio
+from sqlalchemy import Select
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -23,9 +25,12 @@ from app.security import valid_keys
 from app.settings import Settings
 from app.streams.standing import Standing, standings, tails
 
+Row = TypeVar("Row")
+
 logger = logging.getLogger(__name__)
 
 KEY_CHECK_SECONDS = 2.0
+READERS = 3  # of the streams that read for themselves, at the same time
 RETRY_AFTER = {"Retry-After": "5"}
 
 
@@ -65,7 +70,8 @@ class Feeds:
     """All streams of a process, within their limits."""
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession], settings: Settings) -> None:
-        self.sessions = sessions
+        self._sessions = sessions
+        self._readers = asyncio.Semaphore(READERS)
         self.settings = settings
         self._streams: set[Stream] = set()
         self._feeds: dict[str, Feed] = {}
@@ -98,6 +104,19 @@ class Feeds:
             self._streams.discard(stream)
             if not any(other.feed is feed for other in self._streams):
                 self._feeds.pop(job_id, None)
+
+    async def read(self, query: Select[Row]) -> list[Row]:
+        """What a stream reads for itself, later where the database is away or all connections busy.
+
+        A few at a time: streams never take the connections that requests need.
+        """
+        while True:
+            try:
+                async with self._readers, self._sessions() as session:
+                    return list(await session.scalars(query))
+            except (*DATABASE_AWAY, PoolTimeoutError) as error:
+                logger.warning("a stream waits for the database: %s", type(error).__name__)
+            await asyncio.sleep(self.settings.stream_poll_seconds)
 
     def close(self) -> None:
         """End all streams, and open no more: their clients come again to who serves then."""
@@ -140,7 +159,7 @@ class Feeds:
 
     async def _look(self) -> None:
         job_ids = set(self._feeds)
-        async with self.sessions() as session:
+        async with self._sessions() as session:
             rows = await session.execute(standings(list(job_ids)))
             seen = {
                 job_id: Standing(Status(status), attempt, newest)

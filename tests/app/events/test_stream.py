@@ -1,5 +1,6 @@
 """Events as a stream, over a real socket: what a client of another make sees of them."""
 
+import asyncio
 import json
 import random
 import ssl
@@ -12,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 from httpx_sse import EventSource, ServerSentEvent
-from sqlalchemy import Engine, delete, text
+from sqlalchemy import Engine, delete, select, text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import moves
@@ -22,6 +24,7 @@ from app.main import create_app
 from app.projects.service import NewKey
 from app.projects.tables import ApiKey
 from app.settings import Settings
+from app.streams.feeds import Feeds
 from tests.app.served import Served, serve
 from tests.jobs import bring_to, claim, leave, submit
 
@@ -282,6 +285,26 @@ def test_no_stream_holds_a_database_connection(
             answer.__exit__(None, None, None)
 
 
+def test_a_stream_reads_later_what_it_cannot_read_now(
+    quick: Settings, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def read() -> list[str]:
+        engine = create_async_engine(
+            quick.database_url or "", pool_size=1, max_overflow=0, pool_timeout=0.01
+        )
+        feeds = Feeds(async_sessionmaker(engine), quick)
+        async with engine.connect():
+            reading = asyncio.create_task(feeds.read(select(Job.id)))
+            done, _ = await asyncio.wait({reading}, timeout=1)
+            assert not done
+        found = await reading
+        await engine.dispose()
+        return found
+
+    assert asyncio.run(read()) == [job.id]
+    assert "a stream waits for the database" in caplog.text
+
+
 def test_clients_that_are_cut_at_random_miss_nothing_and_see_nothing_twice(
     quick: Settings, key: NewKey, sessions: sessionmaker[Session], job: Job
 ) -> None:
@@ -297,6 +320,9 @@ def test_clients_that_are_cut_at_random_miss_nothing_and_see_nothing_twice(
             with watching(served, key, job.id, last=last) as answer:
                 if answer.status_code == 204:
                     return seen
+                if answer.status_code == 503:  # all connections are busy: "come again"
+                    assert "retry-after" in answer.headers
+                    continue
                 seen += numbers(read(answer, cuts.randint(1, 20)))
 
     with (
