@@ -23,6 +23,8 @@ from pst_core.points import reached
 # What the driver raises where the database is gone, going, or not the one that takes writes.
 DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 
+READS = frozenset({"GET", "HEAD"})
+
 POOL_SIZE = 10  # several API processes must fit into PostgreSQL's 100 connections
 POOL_SECONDS = 5  # a request that gets no connection by then is answered with 503
 
@@ -67,10 +69,24 @@ def sync_engine(url: str) -> Engine:
     return create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS)
 
 
+class Sessions:
+    """Of one engine: those of requests that may write, and those of requests that only read."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.writing = async_sessionmaker(engine, expire_on_commit=False)
+        # Each statement by itself: beginning and ending a transaction would cost as much again.
+        reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.reading = async_sessionmaker(reading, expire_on_commit=False)
+
+
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
-    """One transaction a request. Nobody else in ``app/`` commits."""
-    sessions: async_sessionmaker[AsyncSession] = request.app.state.sessions
-    async with sessions() as session:
+    """One transaction a request that may write. Nobody else in ``app/`` commits."""
+    sessions: Sessions = request.app.state.sessions
+    if request.method in READS:
+        async with sessions.reading() as session:
+            yield session
+        return
+    async with sessions.writing() as session:
         yield session
         reached("request:done")
         await session.commit()

@@ -6,14 +6,13 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.datastructures import State
 
 from app import health, problem_pages, problems, queue
 from app.artifacts.contents import Contents
 from app.artifacts.router import router as artifacts_router
 from app.catalog.router import router as catalog_router
-from app.db import async_engine
+from app.db import Sessions, async_engine
 from app.events.router import router as events_router
 from app.hub import errors as hub_errors
 from app.hub.router import router as hub_router
@@ -44,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        writing = asyncio.create_task(app.state.keyring.keep_writing(app.state.sessions))
+        writing = asyncio.create_task(app.state.keyring.keep_writing(app.state.sessions.writing))
         yield
         writing.cancel()
         with suppress(asyncio.CancelledError):
@@ -60,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.engine = engine
     app.state.celery = queue.sender(settings.broker_url)
-    _equip(app.state, settings, async_sessionmaker(engine, expire_on_commit=False))
+    _equip(app.state, settings, Sessions(engine))
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(RateLimitHeaders)
     app.add_middleware(RequestId)
@@ -80,7 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _equip(state: State, settings: Settings, sessions: async_sessionmaker[AsyncSession]) -> None:
+def _equip(state: State, settings: Settings, sessions: Sessions) -> None:
     """What the routes work with."""
     state.settings = settings
     state.sessions = sessions
@@ -91,8 +90,8 @@ def _equip(state: State, settings: Settings, sessions: async_sessionmaker[AsyncS
     state.bad_keys = Buckets(
         "address", burst=settings.bad_keys_burst, per_second=settings.bad_keys_per_second
     )
-    state.watch = Watch(sessions)
-    state.feeds = Feeds(sessions, settings)
+    state.watch = Watch(sessions.reading)
+    state.feeds = Feeds(sessions.reading, settings)
     state.storage = LocalStorage(settings.storage_dir)
     state.contents = Contents()
 

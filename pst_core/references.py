@@ -7,6 +7,7 @@ import importlib.util
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -207,12 +208,17 @@ def _packaged_dataset(reference: Reference, text: str) -> DataSource:
 
 
 def _inside_package(module: str, path: str) -> Path | None:
-    # find_spec on a top-level name does not import it.
+    folder = _package_folder(module)
+    return folder / path if folder and (folder / path).exists() else None
+
+
+@cache
+def _package_folder(module: str) -> Path | None:
+    # find_spec on a top-level name does not import it; it looks through all of sys.path.
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         return None
-    found = Path(spec.submodule_search_locations[0]) / path
-    return found if found.exists() else None
+    return Path(spec.submodule_search_locations[0])
 
 
 def _below_roots(name: str, roots: Sequence[Path]) -> Path | None:

@@ -64,7 +64,7 @@ async def list_metrics(
             return Response(service.as_csv(outline), media_type=CSV)
         return make_page(outline, points, [str(metric.step) for metric in outline], job.id)
     if wants_csv:
-        body = service.whole_csv(request.app.state.sessions, job.id)
+        body = service.whole_csv(request.app.state.sessions.reading, job.id)
         return StreamingResponse(body, media_type=CSV)
     after = decode_number(cursor, job.id)
     metrics = await service.page(session, job.id, after=after, limit=limit + 1)
