@@ -1,26 +1,45 @@
 """How the server listens: one place for who may keep a connection, and for how long."""
 
 import asyncio
+import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
 import h11
 import uvicorn
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from app.problems import Problem
 
 HEAD_SECONDS = 10.0
-STALL_SECONDS = 60.0  # without a byte of an answer being taken
+STALL_SECONDS = 60.0  # without a byte of an answer, or a piece of a file, being taken
+PIECE = 512 << 10  # bytes of a file; for who takes them at once twice as many, and so on
+LARGEST_PIECE = 64 << 20
+QUICK = 1 / 60  # of the time there is for a piece
 IDLE_SECONDS = 5
+# Of a scope: what sends bytes of an open file from one offset to another, where there is one.
+SEND_FILE = "pst.send_file"
+SendFile = Callable[[int, int, int], Awaitable[bool]]
+
+
+class _Length:
+    """Stands for so many bytes that do not pass through here: h11 only counts them."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
 
 
 class Connection(H11Protocol):
     """Closes a connection on which no request's head arrives in time, or no answer is taken.
 
     Uvicorn itself waits for ever for the first head, for the rest of any that has begun, and for a
-    client that has stopped reading.
+    client that has stopped reading. To what it serves it offers to send files as the kernel does.
     """
 
     def __init__(
@@ -31,9 +50,42 @@ class Connection(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._served, self.app = self.app, self._serve
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._await_head()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # What is encrypted has to pass through here.
+        if self.transport.get_extra_info("sslcontext") is None:
+            scope.setdefault("extensions", {})[SEND_FILE] = self._send_file
+        await self._served(scope, receive, send)
+
+    async def _send_file(self, descriptor: int, start: int, stop: int) -> bool:
+        """Bytes of a file as those of the answer whose head was sent; False: nobody takes them.
+
+        Raises:
+            EOFError: The file ends before.
+        """
+        self.conn.send_with_data_passthrough(h11.Data(data=_Length(stop - start)))
+        piece = PIECE
+        with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
+            while start < stop:
+                count, began = min(piece, stop - start), self.loop.time()
+                try:
+                    async with asyncio.timeout(STALL_SECONDS):
+                        sent = await self.loop.sendfile(self.transport, file, start, count)
+                except (OSError, RuntimeError, TimeoutError):
+                    # It is gone, or closing, or as good as gone.
+                    self.cycle.disconnected = True
+                    self.transport.abort()
+                    return False
+                if not sent:
+                    raise EOFError("the object was cut short while it was sent")
+                start += sent
+                quick = self.loop.time() - began < QUICK * STALL_SECONDS
+                piece = min(2 * piece, LARGEST_PIECE) if quick else PIECE
+        return True
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -105,6 +157,8 @@ def _malformed(what: str) -> Problem:
 # Of uvicorn's configuration, what has to do with callers.
 SERVER: dict[str, Any] = {
     "http": Connection,
+    # The one whose connections send files.
+    "loop": "asyncio",
     "ws": "none",
     "timeout_keep_alive": IDLE_SECONDS,
     "timeout_graceful_shutdown": 10,

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from app.artifacts.conditions import Wanted, refused, wanted
 from app.artifacts.contents import Contents
 from app.artifacts.parts import Part
+from app.connections import SEND_FILE, SendFile
 from app.problems import Problem
 from app.storage import LocalStorage
 
@@ -94,8 +95,7 @@ class Download(Response):
             return Response(headers=headers, media_type=self.media_type)
         await self._check(descriptor)
         first, stop = (self._part.start + offset for offset in (found.start, found.stop))
-        body = _read(descriptor, first, stop)
-        return StreamingResponse(body, found.status, headers, media_type=self.media_type)
+        return _Bytes((descriptor, first, stop), found.status, headers, self.media_type)
 
     async def _check(self, descriptor: int) -> None:
         part = self._part
@@ -105,6 +105,34 @@ class Download(Response):
             raise _corrupt(part, f"it cannot be read: {error.strerror}") from error
         if sha256 != part.sha256:
             raise _corrupt(part, f"{part.name!r} has the SHA-256 {sha256}, not {part.sha256}")
+
+
+class _Bytes(StreamingResponse):
+    """Bytes of an open file, by the kernel alone where the connection can send so."""
+
+    def __init__(
+        self,
+        which: tuple[int, int, int],
+        status: int,
+        headers: Mapping[str, str],
+        media_type: str | None,
+    ) -> None:
+        super().__init__(_read(*which), status, headers, media_type)
+        self._which = which
+        self._send_file: SendFile | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._send_file = scope.get("extensions", {}).get(SEND_FILE)
+        await super().__call__(scope, receive, send)
+
+    async def stream_response(self, send: Send) -> None:
+        if self._send_file is None:
+            await super().stream_response(send)
+            return
+        head = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **head})
+        if await self._send_file(*self._which):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 @contextmanager

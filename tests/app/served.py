@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.connections import SERVER
+from app.connections import SEND_FILE, SERVER
 from app.server import Server
 
 
@@ -58,6 +58,9 @@ class _Cutting:
         elif self._is_watched(scope):
             self.served.ranges.append(Headers(scope=scope).get("range"))
             cuts = len(self.served.ranges) == 1
+            if cuts:
+                # What is to be cut must come past here.
+                scope["extensions"].pop(SEND_FILE)
             await self.app(scope, receive, self._cutting(send) if cuts else send)
         else:
             await self.app(scope, receive, send)

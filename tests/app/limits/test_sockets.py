@@ -3,13 +3,14 @@
 import contextlib
 import json
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 
 import httpx
 import psutil
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import connections
 from app.main import create_app
@@ -243,10 +244,25 @@ async def endless(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
 
 
-def test_an_answer_that_nobody_takes_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def endless_file(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await endless(scope, receive, send)
+        return
+    length = [(b"content-length", b"%d" % (200 << 20))]
+    await send({"type": "http.response.start", "status": 200, "headers": length})
+    with tempfile.TemporaryFile() as file:
+        file.truncate(200 << 20)
+        if await scope["extensions"][connections.SEND_FILE](file.fileno(), 0, 200 << 20):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@pytest.mark.parametrize("app", [endless, endless_file])
+def test_an_answer_that_nobody_takes_is_not_kept(
+    app: ASGIApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connections, "STALL_SECONDS", DEADLINE)
     with (
-        serve(endless) as served,
+        serve(app) as served,
         connect(served, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") as connection,
     ):
         assert connection.recv(12) == b"HTTP/1.1 200"
@@ -261,11 +277,14 @@ def test_an_answer_that_nobody_takes_is_not_kept(monkeypatch: pytest.MonkeyPatch
             time.sleep(0.05)
 
 
-def test_an_answer_that_is_taken_slowly_is_sent_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("app", [endless, endless_file])
+def test_an_answer_that_is_taken_slowly_is_sent_whole(
+    app: ASGIApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connections, "STALL_SECONDS", DEADLINE)
     received = 0
     with (
-        serve(endless) as served,
+        serve(app) as served,
         connect(served, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") as connection,
     ):
         before = time.monotonic()
