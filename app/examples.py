@@ -65,6 +65,8 @@ def _job(**changes: object) -> Json:
         "finished_at": None,
         "placement": request.placement.model_dump(mode="json"),
         "metadata": request.metadata,
+        "sweep_id": None,
+        "waits_for": None,
         "spec": spec.model_dump(mode="json"),
         "hyperparameters": spec.resolved_hyperparameters().model_dump(mode="json"),
         "commits": {},

@@ -316,7 +316,7 @@ def _validator(
 def evaluate_splits(
     job: Job, prepared: Prepared, model: PreTrainedModel, stage: Stage
 ) -> tuple[Evaluation, Scored]:
-    """What a stage's model scores on the validation split, if there is one, and on the test split."""
+    """What a stage's model scores on the validation split, where there is one, and the test's."""
     found: dict[str, Scored] = {}
     splits: tuple[SplitName, ...] = ("validation", "test")
     for split in splits:
