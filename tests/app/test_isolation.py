@@ -112,7 +112,8 @@ def told(answer: Answer, *ids: str) -> tuple[int, str, dict[str, str]]:
 def state(connection: Connection) -> list[object]:
     with connection.begin():
         return [
-            connection.execute(select(table)).all() for table in (Job, JobEvent, Artifact, ApiKey, Sweep, SweepPick)
+            connection.execute(select(table)).all()
+            for table in (Job, JobEvent, Artifact, ApiKey, Sweep, SweepPick)
         ]
 
 
@@ -123,9 +124,7 @@ def test_what_is_another_projects_answers_as_what_never_was(
     before = state(connection)
     for operation in of_one:
         for more in ASKED_WITH:
-            foreign = ask(
-                operation, foreign_job.id, foreign_key.id, foreign_job.sweep_id, more
-            )
+            foreign = ask(operation, foreign_job.id, foreign_key.id, foreign_job.sweep_id, more)
             nobodys = ask(operation, NOBODYS_JOB, NOBODYS_KEY, NOBODYS_SWEEP, more)
 
             ids = (foreign_job.id, foreign_key.id, NOBODYS_JOB, NOBODYS_KEY)
@@ -150,9 +149,7 @@ def test_its_own_project_gets_another_answer(
     )
     for operation in asked:
         if any(owned in operation.path for owned in OWNED):
-            answer = ask(
-                operation, foreign_job.id, foreign_key.id, foreign_job.sweep_id, own
-            )
+            answer = ask(operation, foreign_job.id, foreign_key.id, foreign_job.sweep_id, own)
             assert answer.status_code != 404, operation
             assert answer.is_success or answer.status_code in (405, 409), operation
 

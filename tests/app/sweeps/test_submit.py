@@ -22,9 +22,7 @@ def cells(sweep: dict[str, Any]) -> list[tuple[str, float | None, int]]:
 
 def stored(sessions: sessionmaker[Session]) -> list[int | None]:
     with sessions() as session:
-        return [
-            session.scalar(select(func.count()).select_from(table)) for table in (Sweep, Job)
-        ]
+        return [session.scalar(select(func.count()).select_from(table)) for table in (Sweep, Job)]
 
 
 def test_there_is_a_job_for_each_combination(post: Post) -> None:
