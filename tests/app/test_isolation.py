@@ -28,7 +28,7 @@ from tests.published import publish
 NOBODYS_JOB = "job_" + "0" * 32
 NOBODYS_KEY = "00000000"
 NOBODYS_SWEEP = "swp_" + "0" * 32
-SWEEP = {"spec": {}}
+SWEEP: dict[str, object] = {"spec": {}}
 OWNED = ("{job_id}", "{key_id}", "{sweep_id}", "{namespace}")
 # Of what there is, and other ways to it.
 ASKED_WITH: tuple[Mapping[str, str], ...] = (
@@ -127,8 +127,8 @@ def test_what_is_another_projects_answers_as_what_never_was(
             foreign = ask(operation, foreign_job.id, foreign_key.id, foreign_job.sweep_id, more)
             nobodys = ask(operation, NOBODYS_JOB, NOBODYS_KEY, NOBODYS_SWEEP, more)
 
-            ids = (foreign_job.id, foreign_key.id, NOBODYS_JOB, NOBODYS_KEY)
-            ids += (str(foreign_job.sweep_id), NOBODYS_SWEEP)
+            theirs = (foreign_job.id, foreign_key.id, str(foreign_job.sweep_id))
+            ids = (*theirs, NOBODYS_JOB, NOBODYS_KEY, NOBODYS_SWEEP)
             assert told(foreign, *ids) == told(nobodys, *ids), operation
             assert foreign.status_code == 404 or (
                 operation.method == "HEAD" and foreign.status_code == 405

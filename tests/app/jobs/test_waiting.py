@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
-from httpx import Response
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import moves, queries
@@ -43,11 +42,16 @@ def is_claimable(sessions: sessionmaker[Session]) -> bool:
 def position(sessions: sessionmaker[Session], key: NewKey, job_id: str) -> int | None:
     which = {"project_id": key.project_id, "job_id": job_id}
     with sessions() as session:
-        return session.execute(queries.shown(), which).one()[2]
+        *_, place = session.execute(queries.shown(), which).one()
+    return place
 
 
-def post(client: TestClient, **changes: object) -> Response:
-    return client.post("/jobs", json={**SPEC, **changes})
+def refused(client: TestClient, **changes: object) -> dict[str, str]:
+    answer = client.post("/jobs", json={**SPEC, **changes})
+    assert answer.status_code == 422
+    problem: dict[str, str] = answer.json()
+    assert problem["field"] == "baseline"
+    return problem
 
 
 def test_it_is_taken_once_its_baseline_has_succeeded(
@@ -149,7 +153,7 @@ def test_its_time_in_the_queue_counts_from_its_baselines_end(
 def test_a_job_can_be_posted_behind_one_that_still_trains(client: TestClient) -> None:
     dense = client.post("/jobs", json=DENSE).json()["id"]
 
-    job = post(client, baseline=dense, max_drop=1.0).json()
+    job = client.post("/jobs", json={**SPEC, "baseline": dense, "max_drop": 1.0}).json()
 
     assert (job["waits_for"], job["queue_position"]) == (dense, None)
     assert job["hyperparameters"]["distillation"] > 0
@@ -168,38 +172,32 @@ def test_a_baseline_of_something_else_is_refused_at_once(
     client: TestClient, changes: dict[str, object], named: str
 ) -> None:
     dense = client.post("/jobs", json=DENSE).json()["id"]
-    answer = post(client, baseline=dense, **changes)
+    problem = refused(client, baseline=dense, **changes)
 
-    assert (answer.status_code, answer.json()["field"]) == (422, "baseline")
-    assert answer.json()["type"].endswith("baseline_mismatch")
-    assert named in answer.json()["detail"]
+    assert problem["type"].endswith("baseline_mismatch")
+    assert named in problem["detail"]
 
 
 def test_a_job_that_prunes_is_no_baseline(client: TestClient) -> None:
-    pruned = post(client).json()["id"]
+    pruned = client.post("/jobs", json=SPEC).json()["id"]
 
-    assert "another method" in post(client, baseline=pruned).json()["detail"]
+    assert "another method" in refused(client, baseline=pruned)["detail"]
 
 
 @pytest.mark.parametrize("state", ["cancelled", "foreign", "none"])
 def test_a_baseline_that_will_never_be_is_refused_the_same_way(
     client: TestClient, sessions: sessionmaker[Session], foreign_key: NewKey, state: str
 ) -> None:
-    baseline = {
-        "cancelled": lambda: client.post("/jobs", json=DENSE).json()["id"],
-        "foreign": lambda: submit(sessions, foreign_key.project_id, spec=dict(DENSE)),
-        "none": lambda: "job_" + "0" * 32,
-    }[state]()
-    client.post(f"/jobs/{baseline}/cancel")
+    baseline = "job_" + "0" * 32
+    if state == "cancelled":
+        baseline = client.post("/jobs", json=DENSE).json()["id"]
+        client.post(f"/jobs/{baseline}/cancel").raise_for_status()
+    if state == "foreign":
+        baseline = submit(sessions, foreign_key.project_id, spec=dict(DENSE))
 
-    answer = post(client, baseline=baseline)
-
-    assert (answer.status_code, answer.json()["field"]) == (422, "baseline")
-    assert answer.json()["type"].endswith("baseline_not_found")
+    assert refused(client, baseline=baseline)["type"].endswith("baseline_not_found")
 
 
 @pytest.mark.parametrize("baseline", ["another", "job_1", 1])
 def test_what_names_no_baseline_is_refused(client: TestClient, baseline: object) -> None:
-    answer = post(client, baseline=baseline)
-
-    assert (answer.status_code, answer.json()["field"]) == (422, "baseline")
+    assert refused(client, baseline=baseline)["type"].endswith("invalid_request")

@@ -70,7 +70,7 @@ def test_the_smallest_or_best_that_satisfies_all_is_picked(
         (
             {"max_bytes": 100, "min_metric": 0.78},
             "min_metric",
-            "min_metric: none that meets the others meets 0.78; {2} is nearest, and misses it by 0.03.",
+            "min_metric: none that meets the others meets 0.78; {2} is nearest, and misses",
         ),
         (
             {"max_bytes": 100, "min_metric": 0.78},
