@@ -228,7 +228,7 @@ def _report() -> Json:
 
 
 # Of each operation, by name: its request, or the JSON of the answers of a status.
-EXAMPLES: Final[dict[str, dict[str, Json]]] = {
+_JOBS: Final[dict[str, dict[str, Json]]] = {
     "healthz": {"200": {"ok": {"status": "ok"}}},
     "readyz": {
         "200": {"ready": {"status": "ready", "database": True, "broker": True}},
@@ -273,4 +273,5 @@ EXAMPLES: Final[dict[str, dict[str, Json]]] = {
         "request": {"within the hour": {"grace_seconds": 3600}},
         "201": {"shown once": KEY_ONCE},
     },
-} | sweeps.EXAMPLES
+}
+EXAMPLES: Final = {**_JOBS, **sweeps.EXAMPLES}
