@@ -8,7 +8,7 @@ SECONDS ?= 60
 KILLS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e chaos kills lint types format serve docs hub-clients openapi fuzz-api bench-api
+.PHONY: help install demo test e2e chaos kills sweep lint types format serve docs hub-clients openapi fuzz-api bench-api
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 13
@@ -40,6 +40,9 @@ chaos: $(STAMP) ## Disturb a whole installation: make chaos SEED=7 SECONDS=60
 
 kills: $(STAMP) ## Kill what works on one real job: make kills SEED=7 KILLS=20
 	$(BIN)/python -m tests.faults.kills --seed $(SEED) --kills $(KILLS)
+
+sweep: $(STAMP) ## Compress at several sparsities by several methods as one sweep, and pick of it
+	$(BIN)/python -m pytest tests/sweeps
 
 hub-clients: $(STAMP) ## Try older releases of huggingface_hub on it, in environments of their own
 	$(BIN)/python -m pytest tests/hub_clients

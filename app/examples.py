@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from app.catalog import service as catalog
 from app.jobs.schemas import JobCreate
+from app.sweeps import examples as sweeps
 from pst_core.report import (
     Cost,
     CurvePoint,
@@ -65,6 +66,8 @@ def _job(**changes: object) -> Json:
         "finished_at": None,
         "placement": request.placement.model_dump(mode="json"),
         "metadata": request.metadata,
+        "sweep_id": None,
+        "waits_for": None,
         "spec": spec.model_dump(mode="json"),
         "hyperparameters": spec.resolved_hyperparameters().model_dump(mode="json"),
         "commits": {},
@@ -225,7 +228,7 @@ def _report() -> Json:
 
 
 # Of each operation, by name: its request, or the JSON of the answers of a status.
-EXAMPLES: Final[dict[str, dict[str, Json]]] = {
+_JOBS: Final[dict[str, dict[str, Json]]] = {
     "healthz": {"200": {"ok": {"status": "ok"}}},
     "readyz": {
         "200": {"ready": {"status": "ready", "database": True, "broker": True}},
@@ -271,3 +274,4 @@ EXAMPLES: Final[dict[str, dict[str, Json]]] = {
         "201": {"shown once": KEY_ONCE},
     },
 }
+EXAMPLES: Final = {**_JOBS, **sweeps.EXAMPLES}

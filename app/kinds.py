@@ -106,6 +106,13 @@ REQUESTS = {
         "Only a job that has succeeded has something to download.",
         "Wait until its status is succeeded.",
     ),
+    "nothing_fits": Kind(
+        409,
+        "No job of the sweep is as asked",
+        "None that has succeeded satisfies all constraints; the detail says which of them nobody "
+        "meets, and by how much.",
+        "Allow more, wait for the sweep's other jobs, or post more combinations.",
+    ),
     "no_report": Kind(
         409,
         "There is no report yet",
@@ -296,6 +303,22 @@ SPECS = {
         "Retry the job when the hub is well again.",
         ends_jobs=True,
     ),
+    "baseline_not_found": Kind(
+        422,
+        "There is no such baseline",
+        "The job that the spec names as its baseline is not there, or has no dense model and will "
+        "have none.",
+        "Name a job of this project whose method is dense, or ask for baseline: train.",
+        ends_jobs=True,
+    ),
+    "baseline_mismatch": Kind(
+        422,
+        "The baseline is of something else",
+        "The job that the spec names as its baseline has another model, other data, another task, "
+        "metric or seed, or cuts texts elsewhere: a difference from it would mean nothing.",
+        "Name a dense job with the same of each, or ask for baseline: train.",
+        ends_jobs=True,
+    ),
     "unsupported_model": Kind(
         422,
         "The model cannot be compressed",
@@ -370,6 +393,13 @@ JOBS = {
         "No worker took the job in time",
         "It waited longer than its limits.queue_seconds.",
         "Start workers that fit its placement, or raise the limit; then retry the job.",
+        ends_jobs=True,
+    ),
+    "baseline_failed": Kind(
+        None,
+        "The baseline did not succeed",
+        "The job waited for its baseline, which failed, was cancelled or was deleted.",
+        "Retry the baseline's job, then this one; or ask for baseline: train.",
         ends_jobs=True,
     ),
     "timeout": Kind(

@@ -27,6 +27,7 @@ from app.rates import Buckets, RateLimitHeaders
 from app.settings import Settings
 from app.storage import LocalStorage
 from app.streams.feeds import Feeds
+from app.sweeps.router import router as sweeps_router
 
 DESCRIPTION = "Compresses transformer language models by parameter-efficient sparse training."
 
@@ -71,6 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
         events_router,
         metrics_router,
         artifacts_router,
+        sweeps_router,
         catalog_router,
         keys_router,
     ):

@@ -109,7 +109,7 @@ def _add_examples(operation: Json) -> None:
 
 
 def _add_links(schema: Json) -> None:
-    """What can be asked about a job that was just made, and of the files it has published."""
+    """What can be asked of a job or sweep that was just made, and of the files that it has."""
     published = schema["paths"]["/jobs/{job_id}/artifacts"]["get"]["responses"]["200"]
     published["links"] = {
         "get_file": {
@@ -121,20 +121,21 @@ def _add_links(schema: Json) -> None:
             },
         }
     }
-    made = schema["paths"]["/jobs"]["post"]["responses"]["202"]
-    made["headers"] = {
-        "Location": {"description": "The job's path.", "schema": {"type": "string"}},
-        "Retry-After": RETRY_AFTER,
-    }
-    made["links"] = {
-        operation["operationId"]: {
-            "operationId": operation["operationId"],
-            "parameters": {"job_id": "$response.body#/id"},
+    for path, name in (("/jobs", "job_id"), ("/sweeps", "sweep_id")):
+        made = schema["paths"][path]["post"]["responses"]["202"]
+        made["headers"] = {
+            "Location": {"description": "Its path.", "schema": {"type": "string"}},
+            "Retry-After": RETRY_AFTER,
         }
-        for path, methods in schema["paths"].items()
-        for operation in methods.values()
-        if "{job_id}" in path
-    }
+        made["links"] = {
+            operation["operationId"]: {
+                "operationId": operation["operationId"],
+                "parameters": {name: "$response.body#/id"},
+            }
+            for other, methods in schema["paths"].items()
+            for operation in methods.values()
+            if f"{{{name}}}" in other
+        }
 
 
 def _problem_answer() -> Json:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from pst_core.baseline import measure_baseline, train_baseline
 from pst_core.benefit import Folders, measure_benefit
 from pst_core.benefit_report import Benefit
 from pst_core.bootstrap import paired_difference
@@ -24,13 +25,7 @@ from pst_core.progress import Outlook
 from pst_core.report import Gate, Outcome, Report
 from pst_core.resume import Snapshooter, Yardstick
 from pst_core.spec import CompressionSpec
-from pst_core.stages import (
-    Job,
-    Trained,
-    check_convertible,
-    run_stage,
-    stage_steps,
-)
+from pst_core.stages import Job, Trained, run_stage, stage_steps
 from pst_core.surroundings import identity
 
 
@@ -75,13 +70,14 @@ def compress(job: Job, out_dir: Path) -> Report:
 def _train(job: Job, prepared: Prepared) -> tuple[PreTrainedModel, Trained, Yardstick | None]:
     snapshooter = _snapshooter(job, prepared)
     steps = stage_steps(prepared, job.spec.method)
-    before, yardstick, teacher = 0, None, None
+    known = snapshooter.yardstick if snapshooter else None
+    before, yardstick = 0, None
     if job.spec.baseline == "train":
         before = stage_steps(prepared, "dense")
         outlook = Outlook(stage="baseline", steps_before=0, steps_in_all=before + steps)
-        known = snapshooter.yardstick if snapshooter else None
-        yardstick = known or _train_baseline(job, prepared, outlook, snapshooter)
-        teacher = yardstick.teacher
+        yardstick = known or train_baseline(job, prepared, outlook, snapshooter)
+    elif job.spec.baseline_job is not None:
+        yardstick = known or measure_baseline(job, prepared)
     if snapshooter is not None:
         snapshooter.yardstick = yardstick
     model, main = run_stage(
@@ -89,28 +85,10 @@ def _train(job: Job, prepared: Prepared) -> tuple[PreTrainedModel, Trained, Yard
         prepared,
         job.spec.method,
         Outlook(stage="main", steps_before=before, steps_in_all=before + steps),
-        teacher=teacher,
+        teacher=yardstick.teacher if yardstick else None,
         snapshooter=snapshooter,
     )
     return model, main, yardstick
-
-
-def _train_baseline(
-    job: Job, prepared: Prepared, outlook: Outlook, snapshooter: Snapshooter | None
-) -> Yardstick:
-    # Before it has trained for an hour.
-    check_convertible(job, prepared)
-    model, trained = run_stage(job, prepared, "dense", outlook, snapshooter=snapshooter)
-    teacher = None
-    if prepared.task.hyper.distillation:
-        examples = prepared.examples["train"]
-        teacher = prepared.task.teacher_logits(model, examples, prepared.tokenizer)
-    return Yardstick(
-        evaluation=trained.evaluation,
-        test=trained.test.sample.measured(),
-        cost=trained.cost,
-        teacher=teacher,
-    )
 
 
 def _snapshooter(job: Job, prepared: Prepared) -> Snapshooter | None:

@@ -11,6 +11,8 @@ How a failure is shown (HTTP, job row, terminal) is decided by whoever catches i
     ├── DatasetGatedError       the hub keeps the dataset from whom the token is
     ├── HubDisabledError        this installation fetches nothing from a hub
     ├── HubUnavailableError     the hub did not give what it says it has
+    ├── BaselineNotFoundError   the job that was named as baseline has no dense model
+    ├── BaselineMismatchError   it has one of another model, other data or another seed
     ├── UnsupportedModelError   there is a model, and nothing in it that can be pruned
     ├── NonFiniteLossError      the training diverged, with the step
     ├── SparsityMissedError     what was exported is not as sparse as was asked
@@ -80,6 +82,14 @@ class HubDisabledError(PstError):
 class HubUnavailableError(PstError):
     code = "hub_unavailable"
     retryable = True
+
+
+class BaselineNotFoundError(PstError):
+    code = "baseline_not_found"
+
+
+class BaselineMismatchError(PstError):
+    code = "baseline_mismatch"
 
 
 class UnsupportedModelError(PstError):

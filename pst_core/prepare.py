@@ -25,10 +25,12 @@ class Sources:
     Args:
         model: A model's folder, or a GGUF file.
         dataset: A file or a folder of splits.
+        baseline: The dense checkpoint of the job that the spec names as its baseline.
     """
 
     model: Path
     dataset: DataSource
+    baseline: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -39,19 +39,19 @@ class Yardstick:
     Args:
         evaluation: What it scored.
         test: Its primary metric on the test split, to be compared with another's.
-        cost: Of its training.
+        cost: Of its training; None where another job has trained it.
         teacher: Its logits of every training example, on the CPU; None where none are distilled.
     """
 
     evaluation: Evaluation
     test: Measured
-    cost: Cost
+    cost: Cost | None
     teacher: Tensor | None
 
 
 class _YardstickNumbers(Strict):
     evaluation: Evaluation
-    cost: Cost
+    cost: Cost | None
     rows: Count
     value: float
 

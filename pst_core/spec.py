@@ -12,6 +12,7 @@ from pst_core.dataset_spec import Dataset, ReferenceText, Role
 from pst_core.fields import Flag, Float, Fraction, Int, Strict, Text
 from pst_core.glue import Glue, glue_task
 from pst_core.recipes import PRESETS, Hyperparameters, Preset
+from pst_core.references import JOB_ID
 
 Method = Literal["pst", "magnitude", "movement", "random", "wanda", "dense", "lora"]
 Task = Literal["text-classification", "text-regression", "causal-lm", "data-to-text"]
@@ -48,6 +49,8 @@ METRICS: dict[Task, tuple[Metric, ...]] = {
 
 LayerPatterns = Annotated[tuple[Text, ...], Field(max_length=256)]
 TimeLimit = Annotated[Int, Field(ge=1, le=30 * 24 * 3600)]
+# One pattern rather than a union, whose errors would name its members instead of the field.
+Baseline = Annotated[Text, Field(pattern=f"^(none|train|{JOB_ID.pattern})$")]
 
 
 class Limits(Strict):
@@ -83,12 +86,13 @@ class CompressionSpec(Strict):
     """Patterns of the names of layers to prune (`*.mlp.*`); none: all."""
     exclude: LayerPatterns = ()
     """Patterns of the names of layers to leave dense."""
-    baseline: Annotated[Literal["none", "train"], Field(validate_default=True)] = "none"
-    """`train` also trains the dense yardstick: same data, seed, steps and schedule."""
+    baseline: Annotated[Baseline, Field(validate_default=True)] = "none"
+    """`train` also trains the dense yardstick: same data, seed, steps and schedule. `job_…` takes
+    that of a job of the project, whose method is `dense`, with the same model, data and seed."""
     max_drop: Annotated[Float, Field(ge=0, le=1e6)] | None = None
     """The most that the metric may be worse than the baseline's on the test split: in points
     (hundredths; BLEU's own) or, for `mse` and `perplexity`, in the metric's unit. A larger drop
-    fails nothing: the report says so. It needs `baseline: train`."""
+    fails nothing: the report says so. It needs a baseline."""
     preset: Preset = "default"
     hyperparameters: Hyperparameters = Hyperparameters()
     """What to change of the preset."""
@@ -210,7 +214,7 @@ class CompressionSpec(Strict):
             return value
         if info.data.get("method") == "dense":
             raise ValueError("the method `dense` is the baseline itself: leave max_drop out")
-        raise ValueError("a drop is from the dense baseline: ask for baseline: train")
+        raise ValueError("a drop is from the dense baseline: ask for baseline: train, or name one")
 
     @field_validator("hyperparameters")
     @classmethod
@@ -219,7 +223,7 @@ class CompressionSpec(Strict):
     ) -> Hyperparameters:
         asked = "distillation" in value.model_fields_set and value.distillation
         if asked and info.data.get("baseline") == "none":
-            raise ValueError("distillation is from the dense baseline: ask for baseline: train")
+            raise ValueError("distillation is from the dense baseline: ask for one")
         if asked and info.data.get("task") not in DISTILLED:
             raise ValueError(f"{info.data.get('task')} has no distillation")
         if "preset" in info.data:
@@ -277,6 +281,11 @@ class CompressionSpec(Strict):
     def _changes_alone(self, value: Hyperparameters) -> dict[str, Any]:
         # With its defaults written out, it would be read again as changing all of the preset.
         return value.model_dump(exclude_unset=True)
+
+    @property
+    def baseline_job(self) -> str | None:
+        """The job whose model is the yardstick."""
+        return None if self.baseline in ("none", "train") else self.baseline
 
     def columns(self) -> dict[Role, str]:
         """The name of each column that the task reads, by its role."""

@@ -147,7 +147,7 @@ def run_stage(
     skipped = sparse.skipped
     # The frozen weights and all that trained beside them are done with.
     del groups, sparse, curve
-    evaluation, test = _evaluate(job, prepared, model, outlook.stage)
+    evaluation, test = evaluate_splits(job, prepared, model, outlook.stage)
     return model, Trained(
         masks=masks,
         factors=factors,
@@ -313,9 +313,10 @@ def _validator(
     return score
 
 
-def _evaluate(
+def evaluate_splits(
     job: Job, prepared: Prepared, model: PreTrainedModel, stage: Stage
 ) -> tuple[Evaluation, Scored]:
+    """What a stage's model scores on the validation split, where there is one, and the test's."""
     found: dict[str, Scored] = {}
     splits: tuple[SplitName, ...] = ("validation", "test")
     for split in splits:

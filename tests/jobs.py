@@ -29,6 +29,8 @@ def submit(
     *,
     priority: int = 0,
     spec: dict[str, Any] | None = None,
+    sweep_id: str | None = None,
+    waits_for: str | None = None,
 ) -> str:
     parsed = CompressionSpec.model_validate(spec or SPEC)
     job_id = new_id("job")
@@ -36,6 +38,8 @@ def submit(
         "id": job_id,
         "project_id": project_id,
         "priority": priority,
+        "sweep_id": sweep_id,
+        "waits_for": waits_for,
         "spec": parsed.model_dump(mode="json"),
         "hyperparameters": parsed.resolved_hyperparameters().model_dump(mode="json"),
     }

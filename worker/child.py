@@ -112,7 +112,11 @@ def _sources(task: dict[str, Any]) -> Sources:
     sources = task["sources"]
     where = tuple(sources["where"]) if sources["where"] else None
     dataset = DataSource(path=Path(sources["dataset"]), where=where)
-    return Sources(model=Path(sources["model"]), dataset=dataset)
+    # To verify takes no baseline.
+    baseline = sources.get("baseline")
+    return Sources(
+        model=Path(sources["model"]), dataset=dataset, baseline=Path(baseline) if baseline else None
+    )
 
 
 def describe(error: Exception) -> FailureEvent:

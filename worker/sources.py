@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.artifacts import queries as artifact_queries
 from app.artifacts.tables import Artifact
 from app.jobs import moves
-from app.jobs.service import no_base
+from app.jobs.references import no_base, no_baseline
 from app.settings import Settings
 from pst_core.errors import CheckpointCorruptError, PstError
 from pst_core.events import FetchedEvent
@@ -69,7 +69,7 @@ class SourceFinder:
         if "model" in fetched:
             model = self._folder("model")
         elif parse_reference(spec.model).scheme == "job":
-            model = self._unpacked(spec.model)
+            model = self._unpacked(spec.model, "base", no_base(spec.model))
         else:
             model = locate_model(spec.model, roots=roots)
         if "dataset" in fetched:
@@ -77,10 +77,17 @@ class SourceFinder:
         else:
             dataset = locate_dataset(spec.dataset.ref, roots=roots)
             path, where = dataset.path, dataset.where
-        return {"model": str(model), "dataset": str(path), "where": where}
+        baseline = None
+        if (job_id := spec.baseline_job) is not None:
+            baseline = str(self._unpacked(job_id, "baseline", no_baseline(job_id)))
+        return {"model": str(model), "dataset": str(path), "where": where, "baseline": baseline}
 
-    def _unpacked(self, base_id: str) -> Path:
-        """The checkpoint of a job of the same project, from the storage."""
+    def _unpacked(self, base_id: str, name: str, missing: PstError) -> Path:
+        """The checkpoint of a job of the same project, from the storage.
+
+        Raises:
+            PstError: ``missing``, where there is none; or it is not as it was published.
+        """
         held, found = self.objects.held, list[Artifact]()
 
         def look(session: Session) -> bool:
@@ -90,14 +97,14 @@ class SourceFinder:
 
         held.persist(look)
         if not found:
-            raise no_base(base_id)
+            raise missing
         archive = self.objects.storage.path(found[0].storage_key)
-        folder = self.scratch / "base"
+        folder = self.scratch / name
         with archive.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != found[0].sha256:
                 raise CheckpointCorruptError(
                     f"The checkpoint of {base_id} has other bytes than were published.",
-                    field="model",
+                    field=missing.field,
                     remedy="Make it anew: post that job again.",
                 )
         unpack(archive, folder)

@@ -90,7 +90,7 @@ def take(sessions: sessionmaker[Session], claim: ChangedJobs, max_running: int) 
             job = session.scalars(claim).one_or_none()
             if job is None:
                 return None
-            lock, may_run = turns.check(job.project_id, max_running)
+            lock, may_run = turns.check(job, max_running)
             session.execute(lock)
             if session.scalar(may_run):
                 session.commit()

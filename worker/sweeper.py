@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from itertools import islice
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import sessionmaker
@@ -15,11 +16,12 @@ from app import queue
 from app.artifacts import queries as artifacts
 from app.db import sync_engine
 from app.idempotency import queries as idempotency
-from app.jobs import moves, queries
+from app.jobs import moves, queries, waiting
 from app.jobs.moves import Backoff
 from app.jobs.states import CANCEL_RUNNING, FAIL, PAUSE_RUNNING, REQUEUE
 from app.settings import Settings
 from app.storage import LocalStorage
+from app.sweeps import queries as sweeps
 from pst_core.points import reached
 from worker.endings import WORKER_LOST
 
@@ -35,6 +37,16 @@ QUEUE_TIMEOUT = {
     "remedy": "Raise the limit, add workers, or retry the job when they are less busy.",
     "retryable": True,
 }
+
+
+def baseline_failed(baseline_id: str) -> dict[str, Any]:
+    return {
+        "code": "baseline_failed",
+        "message": f"Its baseline, {baseline_id}, failed, was cancelled or was deleted.",
+        "field": "baseline",
+        "remedy": f"POST /jobs/{baseline_id}/retry, then retry this job.",
+        "retryable": True,
+    }
 
 
 class Sweeper:
@@ -55,13 +67,14 @@ class Sweeper:
             for job in session.scalars(moves.time_out_queued(QUEUE_TIMEOUT)):
                 logger.warning("%s: waited too long in the queue", job.id)
         reached("queue:timed_out")
+        self._fail_waiting()
         self._delete_old_jobs()
         self._retire_objects()
         self._remove_objects()
         self._remove_strays()
         with self._sessions.begin() as session:
             gone = list(session.scalars(artifacts.emptied_jobs()))
-            for statement in (*queries.forget(gone), idempotency.expire()):
+            for statement in (*queries.forget(gone), sweeps.forget(), idempotency.expire()):
                 session.execute(statement)
         reached("job:forgotten")
         self._wake()
@@ -84,6 +97,17 @@ class Sweeper:
                 for job in session.scalars(expired):
                     logger.warning("%s: attempt %d expired: %s", job.id, job.attempt, move.event)
             reached("lease:expired")
+
+    def _fail_waiting(self) -> None:
+        """What its yardstick can no longer be had for would wait for ever."""
+        with self._sessions() as session:
+            ended = list(session.scalars(waiting.ended_baselines()))
+        for baseline_id in ended:
+            with self._sessions.begin() as session:
+                failed = waiting.fail_behind(baseline_id, baseline_failed(baseline_id))
+                for job in session.scalars(failed):
+                    logger.warning("%s: its baseline %s has not succeeded", job.id, baseline_id)
+        reached("queue:baselines_ended")
 
     def _delete_old_jobs(self) -> None:
         if (kept := self._settings.keep_jobs_seconds) is None:

@@ -35,7 +35,11 @@ class HubError(HTTPException):
 
 def no_repo() -> HubError:
     """The same for what is another project's, for what never was, and for what we never have."""
-    return HubError(Code.REPO, "The API key's project has no such job; they are named jobs/JOB_ID.")
+    return HubError(
+        Code.REPO,
+        "The API key's project has no such job or sweep; they are named jobs/JOB_ID and "
+        "sweeps/SWEEP_ID.",
+    )
 
 
 def install(hub: FastAPI) -> None:

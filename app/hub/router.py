@@ -48,8 +48,8 @@ async def get_model(response: Response, revision: NamedRevision) -> ModelInfo:
     response.headers.update(revision.headers)
     job = revision.repo.job
     return ModelInfo(
-        id=f"{service.NAMESPACE}/{job.id}",
-        modelId=f"{service.NAMESPACE}/{job.id}",
+        id=revision.repo.name,
+        modelId=revision.repo.name,
         sha=revision.commit,
         tags=["pst", str(revision.artifact.format)],
         pipeline_tag=TASKS.get(job.spec["task"], job.spec["task"]),

@@ -13,9 +13,10 @@ from app.hub.errors import Code, HubError, no_repo
 from app.jobs import queries as job_queries
 from app.jobs.states import Status
 from app.jobs.tables import Job
+from app.sweeps import queries as sweep_queries
 
-NAMESPACE = "jobs"
-JOB_ID = re.compile(r"[A-Za-z0-9_]{1,64}")
+JOBS, SWEEPS = "jobs", "sweeps"
+ID = re.compile(r"[A-Za-z0-9_]{1,64}")
 MAIN = "main"
 DENSE = "dense"  # every client opens it
 COMMIT_DIGITS = 40
@@ -26,6 +27,7 @@ GATE_MISSED = "quality-gate; This checkpoint scores lower than its job allowed; 
 class Repo:
     """A finished job and its formats; ``revisions`` has them by name, ``main`` first."""
 
+    name: str
     job: Job
     revisions: Mapping[str, Artifact]
 
@@ -73,15 +75,16 @@ def commit_of(artifact: Artifact) -> str:
 
 
 async def find_repo(session: AsyncSession, project_id: str, repo_id: str) -> Repo:
-    """A job by its repository's name.
+    """A job by its repository's name, which is its own or that of the sweep it was picked from.
 
     Raises:
         HubError: RepoNotFound, the same for another project's job and for none at all; GatedRepo
-            where the job has not succeeded.
+            where the job has not succeeded, or nothing was picked.
     """
-    namespace, _, job_id = repo_id.partition("/")
-    if namespace != NAMESPACE or not JOB_ID.fullmatch(job_id):
+    namespace, _, name = repo_id.partition("/")
+    if namespace not in (JOBS, SWEEPS) or not ID.fullmatch(name):
         raise no_repo()
+    job_id = name if namespace == JOBS else await _picked(session, project_id, name)
     job = await session.scalar(job_queries.one(project_id, job_id))
     if job is None:
         raise no_repo()
@@ -94,7 +97,18 @@ async def find_repo(session: AsyncSession, project_id: str, repo_id: str) -> Rep
     }
     # What any client opens; or else what was asked for first, of what could be made.
     order = [name for name in (DENSE, *job.spec["formats"]) if name in published]
-    return Repo(job, {MAIN: published[order[0]], **published} if order else {})
+    return Repo(repo_id, job, {MAIN: published[order[0]], **published} if order else {})
+
+
+async def _picked(session: AsyncSession, project_id: str, sweep_id: str) -> str:
+    if await session.scalar(sweep_queries.one(project_id, sweep_id)) is None:
+        raise no_repo()
+    pick = await session.scalar(sweep_queries.picked(project_id, sweep_id))
+    if pick is None:
+        raise HubError(
+            Code.UNFINISHED, f"No job was picked: PUT /sweeps/{sweep_id}/pick names one."
+        )
+    return pick.job_id
 
 
 def find_revision(repo: Repo, name: str) -> Revision:

@@ -33,6 +33,7 @@ class Filters:
     status: tuple[Status, ...] = ()
     model: str | None = None
     method: Method | None = None
+    sweep: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     metadata: Mapping[str, str]
@@ -47,6 +48,7 @@ def job_filters(
     status: Annotated[Sequence[Status], Query(description="May come several times.")] = (),
     model: Annotated[Exactly | None, Query(description="As it was posted.")] = None,
     method: Method | None = None,
+    sweep: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_]{1,64}$")] = None,
     created_after: AwareDatetime | None = None,
     created_before: AwareDatetime | None = None,
 ) -> Filters:
@@ -55,7 +57,7 @@ def job_filters(
     Raises:
         Problem: 422: there is no such filter. To ignore it would show more than was asked for.
     """
-    known = {"status", "model", "method", "created_after", "created_before", *PAGING}
+    known = {"status", "model", "method", "sweep", "created_after", "created_before", *PAGING}
     metadata: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         own = name.removeprefix(METADATA)
@@ -69,6 +71,7 @@ def job_filters(
         status=tuple(sorted(set(status))),
         model=model,
         method=method,
+        sweep=sweep,
         created_after=created_after,
         created_before=created_before,
         metadata=metadata,
@@ -81,5 +84,5 @@ def _refused(name: str, why: str) -> Problem:
         "invalid_request",
         f"{name}: {why}",
         field=name,
-        remedy="Use status, model, method, created_after, created_before and metadata.NAME.",
+        remedy="Use status, model, method, sweep, created_after, created_before and metadata.NAME.",
     )

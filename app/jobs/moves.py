@@ -46,8 +46,11 @@ from app.jobs.states import (
 )
 from app.jobs.tables import Job, JobEvent
 from app.jobs.turns import RUNNING_JOBS, UNLIMITED, startable
+from app.jobs.waiting import startable_since, waits
 
 Device = Literal["cpu", "gpu"]
+
+Column = InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
 
 # What becomes of a job whose attempt ends without an end: its owner's wishes say which.
 GIVE_BACK = (REQUEUE, PAUSE_RUNNING, CANCEL_RUNNING)
@@ -79,8 +82,9 @@ def held_by(
     return (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == Status.RUNNING)
 
 
-def owned(project_id: str, job_id: str) -> ColumnElement[bool]:
-    return (Job.project_id == project_id) & (Job.id == job_id) & Job.deleted_at.is_(None)
+def owned(project_id: str, name: str, by: Column = Job.id) -> ColumnElement[bool]:
+    """A job by its id, or by another column all that have this there."""
+    return (Job.project_id == project_id) & (by == name) & Job.deleted_at.is_(None)
 
 
 def submit(job: Mapping[str, Any]) -> Sequence[Executable]:
@@ -239,13 +243,13 @@ def expire(
 def time_out_queued(error: Mapping[str, Any]) -> ChangedJobs:
     """Fail jobs that have waited longer for a worker than their spec allows.
 
-    The time for which we ourselves make them wait does not count.
+    The time for which we ourselves make them wait, or another job does, does not count.
     """
     limit = Job.spec["limits"]["queue_seconds"].as_float()
-    waited = func.extract("epoch", func.clock_timestamp() - Job.not_before)
+    waited = func.extract("epoch", func.clock_timestamp() - startable_since())
     due = (
         select(Job.id)
-        .where(Job.status == Status.QUEUED, waited > limit)
+        .where(Job.status == Status.QUEUED, ~waits(Job), waited > limit)
         .order_by(Job.id)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
@@ -254,48 +258,48 @@ def time_out_queued(error: Mapping[str, Any]) -> ChangedJobs:
     return move_jobs(TIME_OUT_QUEUED, Job.id.in_(due), values=values, data={"error": dict(error)})
 
 
-def cancel_waiting(project_id: str, job_id: str) -> ChangedJobs:
+def cancel_waiting(project_id: str, name: str, by: Column = Job.id) -> ChangedJobs:
     values = {"finished_at": func.clock_timestamp()}
-    return move_jobs(CANCEL_WAITING, owned(project_id, job_id), values=values)
+    return move_jobs(CANCEL_WAITING, owned(project_id, name, by), values=values)
 
 
-def cancel_deleted(job_id: str) -> ChangedJobs:
+def cancel_deleted(name: str, by: Column = Job.id) -> ChangedJobs:
     """What `cancel_waiting` is to others, for a job that its owner no longer sees."""
     return move_jobs(
         CANCEL_WAITING,
-        (Job.id == job_id) & Job.deleted_at.is_not(None),
+        (by == name) & Job.deleted_at.is_not(None),
         values={"finished_at": func.clock_timestamp()},
     )
 
 
-def request_cancel(project_id: str, job_id: str) -> ChangedJobs:
+def request_cancel(project_id: str, name: str, by: Column = Job.id) -> ChangedJobs:
     """Ask the worker that runs a job to stop; asking again changes nothing."""
-    which = owned(project_id, job_id) & (Job.status == Status.RUNNING) & ~Job.cancel_requested
+    which = owned(project_id, name, by) & (Job.status == Status.RUNNING) & ~Job.cancel_requested
     return with_event(
         update(Job).where(which).values(cancel_requested=True), CANCEL_REQUESTED, NO_DATA
     )
 
 
-def pause_queued(project_id: str, job_id: str) -> ChangedJobs:
-    return move_jobs(PAUSE_QUEUED, owned(project_id, job_id))
+def pause_queued(project_id: str, name: str, by: Column = Job.id) -> ChangedJobs:
+    return move_jobs(PAUSE_QUEUED, owned(project_id, name, by))
 
 
-def request_pause(project_id: str, job_id: str) -> ChangedJobs:
+def request_pause(project_id: str, name: str, by: Column = Job.id) -> ChangedJobs:
     """Ask the worker that runs a job to save it and stop; asking again changes nothing."""
-    which = owned(project_id, job_id) & (Job.status == Status.RUNNING)
+    which = owned(project_id, name, by) & (Job.status == Status.RUNNING)
     which &= ~Job.cancel_requested & ~Job.pause_requested
     return with_event(
         update(Job).where(which).values(pause_requested=True), PAUSE_REQUESTED, NO_DATA
     )
 
 
-def resume(project_id: str, job_id: str) -> ChangedJobs:
-    return move_jobs(RESUME, owned(project_id, job_id), values=_claimable_now())
+def resume(project_id: str, name: str, by: Column = Job.id) -> ChangedJobs:
+    return move_jobs(RESUME, owned(project_id, name, by), values=_claimable_now())
 
 
-def withdraw_pause(project_id: str, job_id: str) -> ChangedJobs:
+def withdraw_pause(project_id: str, name: str, by: Column = Job.id) -> ChangedJobs:
     """Let a job run on that was to be paused and is not yet."""
-    which = owned(project_id, job_id) & (Job.status == Status.RUNNING)
+    which = owned(project_id, name, by) & (Job.status == Status.RUNNING)
     which &= ~Job.cancel_requested & Job.pause_requested
     return with_event(
         update(Job).where(which).values(pause_requested=False), PAUSE_WITHDRAWN, NO_DATA
@@ -323,12 +327,12 @@ def retry(project_id: str, job_id: str) -> ChangedJobs:
     )
 
 
-def delete(project_id: str, job_id: str) -> ChangedJobs:
+def delete(project_id: str, name: str, by: Column = Job.id) -> ChangedJobs:
     """Hide a job for ever; whoever runs it stops. A ``cancel_deleted`` belongs behind it."""
     running = Job.status == Status.RUNNING
     changed = (
         update(Job)
-        .where(owned(project_id, job_id))
+        .where(owned(project_id, name, by))
         .values(deleted_at=func.clock_timestamp(), cancel_requested=Job.cancel_requested | running)
     )
     return with_event(changed, DELETED, NO_DATA)

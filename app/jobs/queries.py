@@ -32,6 +32,8 @@ from app.jobs.phases import BEGINS, PHASE
 from app.jobs.states import Status
 from app.jobs.tables import METHOD, MODEL, Job, JobEvent, JobMetric
 from app.jobs.turns import busy
+from app.jobs.waiting import waits
+from app.sweeps.tables import SweepPick
 
 # A job's events and when its progress was told: one of them changes with whatever else does.
 Version = tuple[int, datetime | None]
@@ -97,7 +99,10 @@ def _changes() -> ColumnElement[Any]:
 
 
 def _queue_position() -> ColumnElement[int | None]:
-    """1 for the queued job that would be claimed next, as in `moves.claim`; up to 1,000."""
+    """1 for the queued job that would be claimed next, as in `moves.claim`; up to 1,000.
+
+    One that waits for another has none, and stands in nobody's way.
+    """
     other = aliased(Job)
     mine, theirs = busy(Job), busy(other)
     sooner = (theirs < mine) | ((theirs == mine) & (other.id < Job.id))
@@ -106,6 +111,7 @@ def _queue_position() -> ColumnElement[int | None]:
         .where(
             other.status == Status.QUEUED,
             other.not_before <= func.clock_timestamp(),
+            ~waits(other),
             # Jobs for other devices do not stand in its way.
             (other.device == "any") | (Job.device == "any") | (other.device == Job.device),
             (other.priority > Job.priority) | ((other.priority == Job.priority) & sooner),
@@ -115,7 +121,7 @@ def _queue_position() -> ColumnElement[int | None]:
         .subquery()
     )
     position = select(func.count() + 1).select_from(ahead).scalar_subquery()
-    return case((Job.status == Status.QUEUED, position))
+    return case(((Job.status == Status.QUEUED) & ~waits(Job), position))
 
 
 def versions(job_ids: Collection[str]) -> Select[str, int, datetime | None]:
@@ -149,6 +155,8 @@ def _conditions(filters: Filters) -> Iterator[ColumnElement[bool]]:
         yield literal_column(MODEL.text) == filters.model
     if filters.method is not None:
         yield literal_column(METHOD.text) == filters.method
+    if filters.sweep is not None:
+        yield Job.sweep_id == filters.sweep
     if filters.metadata:
         yield Job.metadata_.contains(dict(filters.metadata))
     # Ids are made by another clock than the database's: they only say where to look.
@@ -172,6 +180,8 @@ def events(job_id: str, *, after: int, limit: int) -> Select[JobEvent]:
 def forget(job_ids: Sequence[str]) -> Sequence[Executable]:
     """Remove all rows of jobs that store nothing."""
     return (
+        update(Job).where(Job.waits_for.in_(job_ids)).values(waits_for=None),
+        delete(SweepPick).where(SweepPick.job_id.in_(job_ids)),
         delete(JobMetric).where(JobMetric.job_id.in_(job_ids)),
         delete(JobEvent).where(JobEvent.job_id.in_(job_ids)),
         delete(Job).where(Job.id.in_(job_ids)),

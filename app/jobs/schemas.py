@@ -102,6 +102,10 @@ class JobSummary(BaseModel):
     finished_at: datetime | None
     placement: Placement
     metadata: dict[str, str] = Field(validation_alias=AliasChoices("metadata_", "metadata"))
+    sweep_id: str | None = None
+    """Of the sweep that it belongs to."""
+    waits_for: str | None = None
+    """The job whose dense model is its baseline: it starts once that has succeeded."""
     spec: CompressionSpec
 
 
@@ -115,5 +119,5 @@ class JobDetail(JobSummary):
     """Of this run, in order, with the times between."""
     queue_position: int | None = None
     """1 for the queued job that is taken next, as things are; 1000 stands for all behind. Null
-    unless it is queued."""
+    unless it is queued, and while it waits for another."""
     result: Report | None

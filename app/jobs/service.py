@@ -1,28 +1,22 @@
 """The rules of jobs as callers meet them: submit, look, act. What workers do is in worker/."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.artifacts import queries as artifact_queries
 from app.ids import new_id
 from app.jobs import moves, queries
 from app.jobs.changes import ChangedJobs
 from app.jobs.filters import Filters
 from app.jobs.phases import Change, phases
+from app.jobs.references import check
 from app.jobs.schemas import JobCreate, JobDetail, ResolvedJob
 from app.jobs.states import RETRY, TERMINAL, Status
 from app.jobs.tables import Job
 from app.problems import Problem, not_found
 from app.projects import quotas
 from app.settings import Settings
-from pst_core.errors import HubDisabledError, InvalidDatasetError, ModelNotFoundError
-from pst_core.references import (
-    locate_dataset,
-    locate_model,
-    packaged_columns,
-    parse_reference,
-)
 from pst_core.spec import CompressionSpec
 
 NO_SPEC = {"placement", "metadata"}  # of a request: what is not the trainer's
@@ -37,21 +31,27 @@ async def submit(
         PstError: A reference leads nowhere, or a packaged dataset has no such column.
         Problem: 429 where the project has as much as it may have.
     """
-    await _check(session, settings, project_id, request)
+    await check(session, settings, project_id, request)
     await quotas.admit(session, settings, project_id, more=1)
-    job_id = new_id("job")
-    row = {
-        "id": job_id,
+    row = row_of(project_id, request)
+    for statement in moves.submit(row):
+        await session.execute(statement)
+    # As the database has it, defaults and times included.
+    return await show(session, project_id, row["id"])
+
+
+def row_of(project_id: str, request: JobCreate, *, sweep_id: str | None = None) -> dict[str, Any]:
+    """The columns of a job that is to be inserted."""
+    return {
+        "id": new_id("job"),
         "project_id": project_id,
         "spec": request.model_dump(mode="json", exclude=NO_SPEC),
         **request.placement.model_dump(),
         "metadata_": request.metadata,
         "hyperparameters": request.resolved_hyperparameters().model_dump(mode="json"),
+        "sweep_id": sweep_id,
+        "waits_for": request.baseline_job,
     }
-    for statement in moves.submit(row):
-        await session.execute(statement)
-    # As the database has it, defaults and times included.
-    return await show(session, project_id, job_id)
 
 
 async def resolve(
@@ -62,78 +62,12 @@ async def resolve(
     Raises:
         PstError: As for `submit`.
     """
-    await _check(session, settings, project_id, request)
+    await check(session, settings, project_id, request)
     return ResolvedJob(
         spec=CompressionSpec.model_validate(request.model_dump(exclude=NO_SPEC)),
         hyperparameters=request.resolved_hyperparameters(),
         placement=request.placement,
         metadata=request.metadata,
-    )
-
-
-async def _check(
-    session: AsyncSession, settings: Settings, project_id: str, request: JobCreate
-) -> None:
-    check_references(request, settings)
-    await check_base(session, project_id, request)
-
-
-def check_references(spec: CompressionSpec, settings: Settings) -> None:
-    """Refuse at once what cannot work; what only reading the data can tell fails the job later."""
-    model, dataset = parse_reference(spec.model), parse_reference(spec.dataset.ref)
-    for text, reference, error, field in (
-        (spec.model, model, ModelNotFoundError, "model"),
-        (spec.dataset.ref, dataset, InvalidDatasetError, "dataset.ref"),
-    ):
-        if reference.scheme == "hub" and not settings.hub_endpoint:
-            raise HubDisabledError(
-                f"{text} lies on a hub, and this installation fetches from none.",
-                field=field,
-                remedy="Use pkg:NAME or file:PATH, or have the operator set PST_HUB_ENDPOINT.",
-            )
-        if reference.scheme == "pkg" and reference.name not in settings.packages:
-            raise error(
-                f"{text} is not among the packages this service may use.",
-                field=field,
-                remedy=f"It may use: {', '.join(settings.packages)}.",
-            )
-    if model.scheme == "hub" and model.part:
-        raise ModelNotFoundError(
-            f"{spec.model} is a part of a repository.",
-            field="model",
-            remedy="A model is a whole one: hub:ORG/NAME, with @REVISION behind it or not.",
-        )
-    if model.scheme not in ("hub", "job"):
-        locate_model(spec.model, roots=settings.file_roots)
-    if dataset.scheme != "hub":
-        locate_dataset(spec.dataset.ref, roots=settings.file_roots)
-    columns = packaged_columns(spec.dataset.ref)
-    for role, column in spec.columns().items():
-        if columns is not None and column not in columns:
-            raise InvalidDatasetError(
-                f"{spec.dataset.ref} has no column {column!r}.",
-                field=f"dataset.columns.{role}",
-                remedy=f"Its columns are: {', '.join(columns)}.",
-            )
-
-
-async def check_base(session: AsyncSession, project_id: str, spec: CompressionSpec) -> None:
-    """Refuse a model that is a job without a checkpoint to start from.
-
-    Raises:
-        ModelNotFoundError: The same for another project's job and for none at all.
-    """
-    if parse_reference(spec.model).scheme == "job":
-        base = artifact_queries.base_checkpoint(project_id, spec.model)
-        if await session.scalar(base) is None:
-            raise no_base(spec.model)
-
-
-def no_base(job_id: str) -> ModelNotFoundError:
-    return ModelNotFoundError(
-        f"The project has no job {job_id} that has succeeded and published `dense` or `packed`.",
-        field="model",
-        remedy="Name a finished job of this project that was asked for one of these formats.",
     )
 
 

@@ -46,6 +46,7 @@ CANCEL_WAITING = _move(Status.QUEUED, Status.PAUSED, to=Status.CANCELLED, event=
 RETRY = _move(Status.FAILED, Status.CANCELLED, to=Status.QUEUED, event="retried")
 # By a sweep.
 TIME_OUT_QUEUED = _move(Status.QUEUED, to=Status.FAILED, event="failed")
+BASELINE_ENDED = _move(Status.QUEUED, to=Status.FAILED, event="failed")
 
 MOVES = (
     SUBMIT,
@@ -60,6 +61,7 @@ MOVES = (
     CANCEL_WAITING,
     RETRY,
     TIME_OUT_QUEUED,
+    BASELINE_ENDED,
 )
 
 # Events that are no moves.

@@ -33,6 +33,8 @@ QUEUED = text(f"status = '{Status.QUEUED}'")
 WAITING = text(f"status IN ('{Status.QUEUED}', '{Status.PAUSED}')")
 RUNNING = text(f"status = '{Status.RUNNING}'")
 LISTED = text("deleted_at IS NULL")
+SWEPT = text("sweep_id IS NOT NULL")
+WAITS = text("waits_for IS NOT NULL")
 # Spelt out, with nothing bound: only so does a query find their indexes.
 MODEL = text("(spec ->> 'model')")
 METHOD = text("(spec ->> 'method')")
@@ -53,6 +55,8 @@ class Job(Base):
         CheckConstraint(f"(status = '{Status.RUNNING}') = (claimed_at IS NOT NULL)", name="claim"),
         CheckConstraint(f"(status IN ({ENDED})) = (finished_at IS NOT NULL)", name="finished"),
         CheckConstraint("device IN ('any', 'cpu', 'gpu')", name="device"),
+        ForeignKeyConstraint(["project_id", "sweep_id"], ["sweeps.project_id", "sweeps.id"]),
+        ForeignKeyConstraint(["project_id", "waits_for"], ["jobs.project_id", "jobs.id"]),
         # What belongs to a job refers to both; read backwards it is a page of jobs.
         UniqueConstraint("project_id", "id"),
         # In order: the claim, how many of a project wait and how many run, the sweeps.
@@ -74,11 +78,17 @@ class Job(Base):
             postgresql_ops={"metadata": "jsonb_path_ops"},
             postgresql_where=LISTED,
         ),
+        Index("ix_jobs_sweep_id", "sweep_id", "id", postgresql_where=SWEPT),
+        Index("ix_jobs_waits_for", "waits_for", postgresql_where=WAITS),
         Index("ix_jobs_finished_at", "finished_at", postgresql_where=LISTED),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    # It is one of those that were asked for together.
+    sweep_id: Mapped[str | None] = mapped_column(Text)
+    # The job whose dense model is its yardstick: nobody takes it before that has succeeded.
+    waits_for: Mapped[str | None] = mapped_column(Text)
     spec: Mapped[Json] = mapped_column(JSONB)
     hyperparameters: Mapped[Json] = mapped_column(JSONB)
     # SQLAlchemy has taken the name.

@@ -10,7 +10,9 @@ from sqlalchemy.orm import aliased
 
 from app.jobs.states import Status
 from app.jobs.tables import Job
+from app.jobs.waiting import waits
 from app.projects.tables import Project
+from app.sweeps.tables import Sweep
 
 UNLIMITED = 2**31 - 1
 
@@ -23,10 +25,18 @@ _running = (
     .subquery("running")
 )
 RUNNING_JOBS = func.coalesce(_running.c.jobs, 0)
+_in_sweep = (
+    select(_RunningJob.sweep_id, func.count().label("jobs"))
+    .where(_RunningJob.status == Status.RUNNING, _RunningJob.sweep_id.is_not(None))
+    .group_by(_RunningJob.sweep_id)
+    .subquery("in_sweep")
+)
 
 
 def startable(max_running: int) -> Select[str]:
-    """The ids of jobs whose project may run one more, to be narrowed by ``RUNNING_JOBS`` or Job.
+    """The ids of jobs whose project and sweep may run one more, and that wait for no other.
+
+    To be narrowed by ``RUNNING_JOBS`` or Job.
 
     Args:
         max_running: Of a project that has no quota of its own.
@@ -36,7 +46,13 @@ def startable(max_running: int) -> Select[str]:
         select(Job.id)
         .join(Project, Project.id == Job.project_id)
         .outerjoin(_running, _running.c.project_id == Job.project_id)
-        .where(limit > RUNNING_JOBS)
+        .outerjoin(Sweep, Sweep.id == Job.sweep_id)
+        .outerjoin(_in_sweep, _in_sweep.c.sweep_id == Job.sweep_id)
+        .where(
+            limit > RUNNING_JOBS,
+            func.coalesce(Sweep.max_parallel, UNLIMITED) > func.coalesce(_in_sweep.c.jobs, 0),
+            ~waits(Job),
+        )
     )
 
 
@@ -51,13 +67,28 @@ def busy(job: type[Job]) -> ColumnElement[int]:
     )
 
 
-def check(project_id: str, max_running: int) -> tuple[Select[Any], Select[Any]]:
-    """Two statements for the transaction of a claim: may the project run all that it now does?
+def check(job: Job, max_running: int) -> tuple[Select[Any], Select[Any]]:
+    """Two statements for the transaction of a claim: may project and sweep run all they now do?
 
     The first waits for other claims of its jobs, so that the second sees what they took.
+
+    Args:
+        job: What was claimed.
+        max_running: Of a project that has no quota of its own.
     """
+    project_id = job.project_id
     lock = func.pg_advisory_xact_lock(func.hashtext("running jobs"), func.hashtext(project_id))
     mine = (Job.project_id == project_id) & (Job.status == Status.RUNNING)
     running = select(func.count()).select_from(Job).where(mine).scalar_subquery()
     own = select(Project.max_running_jobs).where(Project.id == project_id).scalar_subquery()
-    return select(lock), select(running <= func.coalesce(own, max_running))
+    may_run = running <= func.coalesce(own, max_running)
+    if job.sweep_id is not None:
+        may_run &= _may_sweep(job.sweep_id)
+    return select(lock), select(may_run)
+
+
+def _may_sweep(sweep_id: str) -> ColumnElement[bool]:
+    of_it = (Job.sweep_id == sweep_id) & (Job.status == Status.RUNNING)
+    running = select(func.count()).select_from(Job).where(of_it).scalar_subquery()
+    own = select(Sweep.max_parallel).where(Sweep.id == sweep_id).scalar_subquery()
+    return running <= func.coalesce(own, UNLIMITED)

@@ -92,7 +92,7 @@ def _asked(outcome: Outcome) -> str:
         ("scope", spec.scope),
         ("layers included", codes(spec.include) if spec.include else "all"),
         ("layers excluded", codes(spec.exclude)),
-        ("dense baseline", "trained" if spec.baseline == "train" else "none"),
+        ("dense baseline", {"train": "trained"}.get(spec.baseline, spec.baseline)),
         ("preset", spec.preset),
         ("seed", str(spec.seed)),
         ("formats", ", ".join(spec.formats)),

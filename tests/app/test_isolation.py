@@ -14,17 +14,22 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts.tables import Artifact
+from app.ids import new_id
 from app.jobs.tables import Job, JobEvent
 from app.projects.service import NewKey, create_key
 from app.projects.tables import ApiKey
 from app.settings import Settings
+from app.sweeps import queries as sweeps
+from app.sweeps.tables import Sweep, SweepPick
 from tests.app.operations import HUB, Operation, operations
 from tests.jobs import bring_to, claim, submit
 from tests.published import publish
 
 NOBODYS_JOB = "job_" + "0" * 32
 NOBODYS_KEY = "00000000"
-OWNED = ("{job_id}", "{key_id}", "{namespace}")
+NOBODYS_SWEEP = "swp_" + "0" * 32
+SWEEP: dict[str, object] = {"spec": {}}
+OWNED = ("{job_id}", "{key_id}", "{sweep_id}", "{namespace}")
 # Of what there is, and other ways to it.
 ASKED_WITH: tuple[Mapping[str, str], ...] = (
     {},
@@ -40,19 +45,23 @@ def foreign_job(
     foreign_key: NewKey,
     checkpoints: dict[str, Path],
 ) -> Job:
-    """A finished one: of all states the one of which there is most to see."""
-    submit(sessions, foreign_key.project_id)
+    """A finished one: of all states the one of which there is most to see; of a sweep."""
+    with sessions.begin() as session:
+        sweep = {"id": new_id("swp"), "project_id": foreign_key.project_id}
+        session.execute(sweeps.add(sweep | {"request": SWEEP, "metric": "accuracy"}))
+    submit(sessions, foreign_key.project_id, sweep_id=sweep["id"])
     job = claim(sessions)
     publish(sessions, settings, job, checkpoints)
     return job
 
 
-def path_of(operation: Operation, job_id: str, key_id: str) -> str:
+def path_of(operation: Operation, job_id: str, key_id: str, sweep_id: str | None) -> str:
     hub = operation.path.startswith(HUB)
     return operation.at(
         {
             "job_id": job_id,
             "key_id": key_id,
+            "sweep_id": sweep_id or NOBODYS_SWEEP,
             "format": "packed",
             "namespace": "jobs",
             "name": job_id if hub else "config.json",
@@ -73,13 +82,19 @@ class Answer(Protocol):
     def is_success(self) -> bool: ...
 
 
-Ask = Callable[[Operation, str, str, Mapping[str, str]], Answer]
+Ask = Callable[[Operation, str, str, str | None, Mapping[str, str]], Answer]
 
 
 @pytest.fixture
 def ask(client: TestClient) -> Ask:
-    def ask(operation: Operation, job_id: str, key_id: str, more: Mapping[str, str]) -> Answer:
-        path = path_of(operation, job_id, key_id)
+    def ask(
+        operation: Operation,
+        job_id: str,
+        key_id: str,
+        sweep_id: str | None,
+        more: Mapping[str, str],
+    ) -> Answer:
+        path = path_of(operation, job_id, key_id, sweep_id)
         return client.request(operation.method, path, headers={"X-Request-ID": "1", **more})
 
     return ask
@@ -97,7 +112,8 @@ def told(answer: Answer, *ids: str) -> tuple[int, str, dict[str, str]]:
 def state(connection: Connection) -> list[object]:
     with connection.begin():
         return [
-            connection.execute(select(table)).all() for table in (Job, JobEvent, Artifact, ApiKey)
+            connection.execute(select(table)).all()
+            for table in (Job, JobEvent, Artifact, ApiKey, Sweep, SweepPick)
         ]
 
 
@@ -108,10 +124,11 @@ def test_what_is_another_projects_answers_as_what_never_was(
     before = state(connection)
     for operation in of_one:
         for more in ASKED_WITH:
-            foreign = ask(operation, foreign_job.id, foreign_key.id, more)
-            nobodys = ask(operation, NOBODYS_JOB, NOBODYS_KEY, more)
+            foreign = ask(operation, foreign_job.id, foreign_key.id, foreign_job.sweep_id, more)
+            nobodys = ask(operation, NOBODYS_JOB, NOBODYS_KEY, NOBODYS_SWEEP, more)
 
-            ids = (foreign_job.id, foreign_key.id, NOBODYS_JOB, NOBODYS_KEY)
+            theirs = (foreign_job.id, foreign_key.id, str(foreign_job.sweep_id))
+            ids = (*theirs, NOBODYS_JOB, NOBODYS_KEY, NOBODYS_SWEEP)
             assert told(foreign, *ids) == told(nobodys, *ids), operation
             assert foreign.status_code == 404 or (
                 operation.method == "HEAD" and foreign.status_code == 405
@@ -127,11 +144,12 @@ def test_its_own_project_gets_another_answer(
     own = {"Authorization": f"Bearer {foreign_key.key}"}
     # The key itself last, and the job just before.
     asked = sorted(
-        operations(api), key=lambda each: (each.method == "DELETE", "key_id" in each.path)
+        operations(api),
+        key=lambda each: (each.method == "DELETE", "key_id" in each.path, "sweep_id" in each.path),
     )
     for operation in asked:
         if any(owned in operation.path for owned in OWNED):
-            answer = ask(operation, foreign_job.id, foreign_key.id, own)
+            answer = ask(operation, foreign_job.id, foreign_key.id, foreign_job.sweep_id, own)
             assert answer.status_code != 404, operation
             assert answer.is_success or answer.status_code in (405, 409), operation
 
@@ -141,13 +159,14 @@ def test_no_list_shows_anything_of_another_project(
 ) -> None:
     lists = [each for each in operations(api) if each.method == "GET" and "{" not in each.path]
     for operation in lists:
-        answer = ask(operation, "", "", {})
+        answer = ask(operation, "", "", "", {})
 
         assert answer.is_success, operation
         assert foreign_job.id not in answer.text, operation
         assert foreign_key.id not in answer.text, operation
+        assert str(foreign_job.sweep_id) not in answer.text, operation
         assert foreign_key.project_id not in answer.text, operation
-    assert {"GET /jobs", "GET /keys"} <= {str(each) for each in lists}
+    assert {"GET /jobs", "GET /keys", "GET /sweeps"} <= {str(each) for each in lists}
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/keys"])

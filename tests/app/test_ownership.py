@@ -21,15 +21,19 @@ def test_every_row_names_its_project(table: Table) -> None:
 
 
 @pytest.mark.parametrize("table", TABLES, ids=str)
-def test_what_refers_to_a_job_refers_to_its_project_too(table: Table) -> None:
+def test_what_refers_to_a_job_or_sweep_refers_to_its_project_too(table: Table) -> None:
     """By one key of both: with two of them, a row could name one project and another's job."""
     references = {
-        tuple(key.target_fullname for key in constraint.elements)
+        (*constraint.column_keys, *(key.target_fullname for key in constraint.elements))
         for constraint in table.foreign_key_constraints
     }
-    to_jobs = {reference for reference in references if "jobs.id" in reference}
+    columns = (("job_id", "jobs"), ("waits_for", "jobs"), ("sweep_id", "sweeps"))
 
-    assert to_jobs == ({("jobs.project_id", "jobs.id")} if "job_id" in table.columns else set())
+    assert {reference for reference in references if "projects.id" not in reference} == {
+        ("project_id", column, f"{owner}.project_id", f"{owner}.id")
+        for column, owner in columns
+        if column in table.columns
+    }
 
 
 @pytest.mark.parametrize(

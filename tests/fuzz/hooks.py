@@ -26,5 +26,9 @@ def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, objec
         case.body = SMALLEST | {name: case.body[name] for name in FREE if name in case.body}
         # A key drawn twice gets the answer of before, of a job that may be deleted by now.
         case.headers.pop("Idempotency-Key", None)
+    if case.operation.path == "/sweeps" and isinstance(case.body, dict):
+        spec = {name: SMALLEST[name] for name in ("model", "dataset")}
+        case.body = {"spec": spec, "sparsities": [0.9]}
+        case.headers.pop("Idempotency-Key", None)
     if case.operation.path.endswith("/artifacts/{format}/{name}"):
         case.path_parameters |= {"format": "packed", "name": "config.json"}

@@ -33,6 +33,10 @@ found = {
     "environ": dict(os.environ),
     "model": {path.name: path.read_bytes().hex() for path in sources["model"].iterdir()},
     "dataset": sources["dataset"].read_text(),
+    "baseline": {
+        path.name: path.read_bytes().hex()
+        for path in pathlib.Path(task["sources"]["baseline"] or "none").glob("*")
+    },
 }
 pathlib.Path(__file__).with_name("found").write_text(json.dumps(found))
 """
@@ -277,3 +281,30 @@ def test_a_base_whose_bytes_have_changed_is_not_trained(
 
     assert job.error is not None
     assert job.error["code"] == "invalid_checkpoint"
+
+
+@pytest.fixture
+def compared(
+    settings: Settings, sessions: sessionmaker[Session], base: Job, script: Path
+) -> Iterator[Bench]:
+    """A job of which that one is the baseline."""
+    spec = {**SPEC, "baseline": base.id}
+    submit(sessions, base.project_id, spec=spec, waits_for=base.id)
+    with claimed(settings, sessions, script) as bench:
+        yield bench
+
+
+def test_the_trainer_gets_the_checkpoint_of_the_baseline(compared: Bench) -> None:
+    job = compared.run(TELL_TASK + COMPRESS)
+
+    assert job.status == "succeeded"
+    assert found(compared)["baseline"] == {name: each.hex() for name, each in MODEL.items()}
+
+
+def test_a_job_whose_baseline_was_deleted_fails_by_name(compared: Bench, base: Job) -> None:
+    with compared.sessions.begin() as session:
+        session.scalars(moves.delete(base.project_id, base.id)).one()
+    job = compared.run()
+
+    assert job.error is not None
+    assert (job.error["code"], job.error["field"]) == ("baseline_not_found", "baseline")

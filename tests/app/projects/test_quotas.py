@@ -212,10 +212,9 @@ def test_of_two_claims_at_once_the_one_that_asks_last_gives_way(
     for _ in range(2):
         submit(sessions, key.project_id)
     claims = [moves.claim(worker=name, device="cpu", lease_seconds=30) for name in "ab"]
-    lock, may_run = turns.check(key.project_id, 100)
 
     with sessions() as session:
-        session.scalars(claims[0]).one()
+        lock, may_run = turns.check(session.scalars(claims[0]).one(), 100)
         # It does not see what the first has claimed and not committed yet.
         assert take(sessions, claims[1], 100)
         session.execute(lock)

@@ -1,0 +1,1 @@
+"""Sweeps: jobs that were asked for together, and what they say together."""
