@@ -67,6 +67,13 @@ def sync_engine(url: str) -> Engine:
     return create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS)
 
 
+def pooled_engine(url: str, size: int) -> Engine:
+    """For what asks every second, on some threads."""
+    return create_engine(
+        url, pool_size=size, max_overflow=0, pool_pre_ping=True, connect_args=CONNECT_ARGS
+    )
+
+
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
     """One transaction a request. Nobody else in ``app/`` commits."""
     sessions: async_sessionmaker[AsyncSession] = request.app.state.sessions

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from app.catalog import service as catalog
 from app.jobs.schemas import JobCreate
+from app.webhooks import examples as webhooks
 from pst_core.report import (
     Cost,
     CurvePoint,
@@ -270,4 +271,5 @@ EXAMPLES: Final[dict[str, dict[str, Json]]] = {
         "request": {"within the hour": {"grace_seconds": 3600}},
         "201": {"shown once": KEY_ONCE},
     },
+    **webhooks.EXAMPLES,
 }

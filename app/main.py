@@ -28,6 +28,7 @@ from app.rates import Buckets, RateLimitHeaders
 from app.settings import Settings
 from app.storage import LocalStorage
 from app.streams.feeds import Feeds
+from app.webhooks.router import router as webhooks_router
 
 DESCRIPTION = "Compresses transformer language models by parameter-efficient sparse training."
 
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
         artifacts_router,
         catalog_router,
         keys_router,
+        webhooks_router,
     ):
         app.include_router(router)
     app.mount("/hf", _hub(app))

@@ -5,6 +5,7 @@ from app.db import Base
 from app.idempotency.tables import IdempotencyKey
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.projects.tables import ApiKey, Project
+from app.webhooks.tables import WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "ApiKey",
@@ -15,4 +16,6 @@ __all__ = [
     "JobEvent",
     "JobMetric",
     "Project",
+    "WebhookDelivery",
+    "WebhookEndpoint",
 ]
