@@ -44,6 +44,9 @@ def status(code: int, **headers: str) -> Behaviour:
     return answer
 
 
+TAKE = status(204)
+
+
 def lie(handler: BaseHTTPRequestHandler) -> None:
     """Promise a longer body than there is."""
     handler.send_response(200)
@@ -75,7 +78,7 @@ def babble(handler: BaseHTTPRequestHandler) -> None:
 @dataclass
 class Receiver:
     port: int
-    behaviour: Behaviour = status(204)
+    behaviour: Behaviour = TAKE
     received: list[Received] = field(default_factory=list)
     arrived: threading.Condition = field(default_factory=threading.Condition)
     released: threading.Event = field(default_factory=threading.Event)

@@ -193,14 +193,20 @@ class Dispatcher:
         self._look = threading.Event()
         self._stopped = threading.Event()
         self._tidy_due = 0.0
+        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="webhooks", daemon=True).start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Begin no further delivery; the process ends when those on their way have arrived."""
         self._stopped.set()
         self._look.set()
+
+    def join(self) -> None:
+        """Wait until they have."""
+        self._thread.join()
+        self._pool.shutdown()
 
     def _run(self) -> None:
         while not self._stopped.is_set():

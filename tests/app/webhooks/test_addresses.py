@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.webhooks.addresses import FORBIDDEN_IPV4, is_forbidden
 
 INSIDE = [
-    "0.0.0.0",
+    "0.1.2.3",
     "10.0.0.1",
     "100.64.0.1",
     "127.0.0.1",

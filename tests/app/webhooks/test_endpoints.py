@@ -65,9 +65,7 @@ def test_no_secret_is_in_the_database(
     assert (settings.data / "webhook.key").stat().st_mode & 0o077 == 0
 
 
-def test_a_key_in_the_settings_is_used_instead_of_the_file(
-    settings: Settings, key: NewKey
-) -> None:
+def test_a_key_in_the_settings_is_used_instead_of_the_file(settings: Settings, key: NewKey) -> None:
     own = Settings.model_validate({**settings.model_dump(), "webhook_key": "k" * 32})
     with TestClient(create_app(own), headers={"Authorization": f"Bearer {key.key}"}) as client:
         made = client.post(PATH, json={"url": URL}).json()

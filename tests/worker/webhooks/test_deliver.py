@@ -94,9 +94,7 @@ def test_only_what_an_endpoint_wants_is_written(
     receiver: Receiver,
 ) -> None:
     """Of its own project."""
-    wants = add_endpoint(
-        sessions, settings, key.project_id, receiver.url, events=["job.succeeded"]
-    )
+    wants = add_endpoint(sessions, settings, key.project_id, receiver.url, events=["job.succeeded"])
     add_endpoint(sessions, settings, foreign_key.project_id, receiver.url)
     bring_to(sessions, key.project_id, "succeeded")
 

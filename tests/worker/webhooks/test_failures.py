@@ -1,7 +1,6 @@
 """An endpoint that does not take what it is sent is asked again, ever more seldom, then no more."""
 
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
 
@@ -36,13 +35,13 @@ def settings(settings: Settings, receiver: Receiver) -> Settings:
 @pytest.fixture
 def waiting(
     sessions: sessionmaker[Session], key: NewKey, endpoint: str, receiver: Receiver
-) -> Iterator[WebhookDelivery]:
+) -> WebhookDelivery:
     """A delivery to an endpoint that refuses it."""
     del endpoint
     receiver.behaviour = status(500)
     submit(sessions, key.project_id)
     (row,) = delivery_rows(sessions)
-    yield row
+    return row
 
 
 def only(sessions: sessionmaker[Session]) -> WebhookDelivery:
@@ -98,9 +97,7 @@ def test_each_wait_is_about_twice_the_one_before_up_to_a_cap(
 
 
 @pytest.mark.usefixtures("waiting")
-def test_it_is_given_up_in_the_end(
-    sessions: sessionmaker[Session], courier: Courier
-) -> None:
+def test_it_is_given_up_in_the_end(sessions: sessionmaker[Session], courier: Courier) -> None:
     deliver_due(courier)
     let_pass(sessions, 2 * DAY)
     deliver_due(courier)
@@ -215,7 +212,7 @@ def test_an_endpoint_that_fails_rests_whatever_else_is_due(
 
 
 def test_a_failing_endpoint_leaves_senders_to_those_that_work(
-    sessions: sessionmaker[Session], key: NewKey, courier: Courier, waiting: WebhookDelivery
+    sessions: sessionmaker[Session], courier: Courier, waiting: WebhookDelivery
 ) -> None:
     deliver_due(courier)
     let_pass(sessions, HOUR)
