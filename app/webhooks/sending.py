@@ -251,5 +251,5 @@ def _over(time: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
 def _logged(entry: Mapping[str, Any]) -> ColumnElement[Any]:
     """The delivery's log with another attempt; the oldest one goes when there are too many."""
     log = WebhookDelivery.log.op("||")(literal([dict(entry)], JSONB))
-    last = literal_column(f"'$[last-{MOST_LOGGED - 1} to last]'")
+    last: ColumnElement[str] = literal_column(f"'$[last-{MOST_LOGGED - 1} to last]'")
     return func.jsonb_path_query_array(log, last)

@@ -94,8 +94,9 @@ def _create_deliveries() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
     )
-    page = ["project_id", "endpoint_id", sa.literal_column("id DESC")]
-    op.create_index("ix_webhook_deliveries_page", table, page)
+    op.create_index(
+        "ix_webhook_deliveries_page", table, ["project_id", "endpoint_id", sa.text("id DESC")]
+    )
     for name, column in (("due", "next_at"), ("oldest", "id")):
         op.create_index(
             f"ix_webhook_deliveries_{name}",

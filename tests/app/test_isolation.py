@@ -103,9 +103,9 @@ Ask = Callable[[Operation, Ids, Mapping[str, str]], Answer]
 def ask(client: TestClient) -> Ask:
     def ask(operation: Operation, ids: Ids, more: Mapping[str, str]) -> Answer:
         # Before what is wrong with a body it would be told whose path it is not.
-        body = {"json": {}} if operation.method == "PATCH" else {}
+        body: dict[str, str] | None = {} if operation.method == "PATCH" else None
         headers = {"X-Request-ID": "1", **more}
-        return client.request(operation.method, path_of(operation, ids), headers=headers, **body)
+        return client.request(operation.method, path_of(operation, ids), headers=headers, json=body)
 
     return ask
 

@@ -95,15 +95,15 @@ def test_a_move_does_not_wait_for_who_holds_an_endpoint(
     sessions: sessionmaker[Session], key: NewKey, engine: Engine, endpoint: str, whose: str
 ) -> None:
     """It would fail after the lock timeout of 5 seconds."""
-    values = {
+    changes: dict[str, dict[str, object]] = {
         "claims it": {"claims": 7},
         "changes it": {"url": "https://example.com", "disabled_reason": "asked"},
         "deletes it": {"deleted_at": text("now()")},
-    }[whose]
+    }
     submit(sessions, key.project_id)
     with engine.begin() as holding:
         holding.execute(
-            update(WebhookEndpoint).where(WebhookEndpoint.id == endpoint).values(values)
+            update(WebhookEndpoint).where(WebhookEndpoint.id == endpoint).values(changes[whose])
         )
         job = claim(sessions)
         assert leave(sessions, SUCCEED, job) is not None
