@@ -37,7 +37,6 @@ NEW_ID: ColumnElement[str] = literal_column(
 
 # Of tables, not of classes, and as far as can be spelt out: moves are built anew each time.
 _ENDPOINTS = WebhookEndpoint.__table__
-_DELIVERIES = WebhookDelivery.__table__
 _RECEIVING = text(
     "webhook_endpoints.disabled_reason IS NULL AND webhook_endpoints.deleted_at IS NULL"
 )
@@ -59,7 +58,7 @@ def deliveries(moved: CTE | Subquery, event: EventType) -> CTE:
         .select_from(receivers)
         .where(_RECEIVING, wanted)
     )
-    return insert(_DELIVERIES).from_select(_NAMES, rows).cte("told")
+    return insert(WebhookDelivery).from_select(_NAMES, rows).cte("told")
 
 
 def of_submitted(project_id: str, job_id: str) -> CTE:
