@@ -69,6 +69,13 @@ def sync_engine(url: str) -> Engine:
     return create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS)
 
 
+def pooled_engine(url: str, size: int) -> Engine:
+    """For what asks every second, on some threads."""
+    return create_engine(
+        url, pool_size=size, max_overflow=0, pool_pre_ping=True, connect_args=CONNECT_ARGS
+    )
+
+
 class Sessions:
     """Of one engine: those of requests that may write, and those of requests that only read."""
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 from app.catalog import service as catalog
 from app.jobs.schemas import JobCreate
 from app.sweeps import examples as sweeps
+from app.webhooks import examples as webhooks
 from pst_core.report import (
     Cost,
     CurvePoint,
@@ -274,4 +275,4 @@ _JOBS: Final[dict[str, dict[str, Json]]] = {
         "201": {"shown once": KEY_ONCE},
     },
 }
-EXAMPLES: Final = {**_JOBS, **sweeps.EXAMPLES}
+EXAMPLES: Final = {**_JOBS, **sweeps.EXAMPLES, **webhooks.EXAMPLES}

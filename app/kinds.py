@@ -100,6 +100,13 @@ REQUESTS = {
         "It is revoked or expired, or was rotated before.",
         "POST /keys makes another.",
     ),
+    "endpoint_disabled": Kind(
+        409,
+        "The webhook endpoint is switched off",
+        "Its owner did that, it answered 410, or it took nothing for days; disabled_reason says "
+        "which.",
+        "PATCH /webhook-endpoints/{id} with enabled: true, then ask again.",
+    ),
     "job_not_succeeded": Kind(
         409,
         "The job has no checkpoint",
@@ -187,6 +194,13 @@ REQUESTS = {
         "It came with another project's key, or with other filters.",
         "Pass it on with the key and the filters of the page before, or leave it out.",
     ),
+    "invalid_webhook_url": Kind(
+        422,
+        "Nothing is sent to this URL",
+        "It is not https, has a user or a fragment, or leads to a port or an address that this "
+        "installation sends nothing to.",
+        "Give a public https URL; who runs this service can allow more.",
+    ),
     "idempotency_key_reused": Kind(
         422,
         "The key was used for something else",
@@ -196,9 +210,9 @@ REQUESTS = {
     "quota_exceeded": Kind(
         429,
         "The project has as much as it may have",
-        "As many of its jobs wait, or as many bytes are stored, as its quota says; the detail "
-        "names which.",
-        "Wait, cancel or delete jobs; who runs this service can raise the quota.",
+        "As many of its jobs wait, as many bytes are stored, or it has as many webhook endpoints, "
+        "as its quota says; the detail names which.",
+        "Wait, cancel or delete jobs or endpoints; who runs this service can raise the quota.",
     ),
     "too_many_streams": Kind(
         429,

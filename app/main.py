@@ -28,6 +28,7 @@ from app.settings import Settings
 from app.storage import LocalStorage
 from app.streams.feeds import Feeds
 from app.sweeps.router import router as sweeps_router
+from app.webhooks.router import router as webhooks_router
 
 DESCRIPTION = "Compresses transformer language models by parameter-efficient sparse training."
 
@@ -75,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
         sweeps_router,
         catalog_router,
         keys_router,
+        webhooks_router,
     ):
         app.include_router(router)
     app.mount("/hf", _hub(app))

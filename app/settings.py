@@ -1,6 +1,7 @@
 """What an installation can be told by its environment (``PST_…``). Nothing here connects."""
 
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pst_core.references import PACKAGED_DATASETS, PACKAGED_MODELS
 
+Network = IPv4Network | IPv6Network
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -66,6 +68,33 @@ class Settings(BaseSettings):
     keep_jobs_seconds: Seconds | None = None
     """How long a job that has ended is kept, with its checkpoints; then it is deleted as if its
     owner had. Unset: until they do."""
+    webhook_key: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """What the secrets of webhook endpoints are made of. Unset: a file in the data folder, made at
+    first need."""
+    webhook_http: bool = False
+    """Whether endpoints may be plain HTTP: for tests and closed networks."""
+    webhook_ports: Annotated[tuple[int, ...], NoDecode] = (443,)
+    """Ports that endpoints may have, separated by commas."""
+    webhook_networks: Annotated[tuple[Network, ...], NoDecode] = ()
+    """Networks that endpoints may be in although their addresses are private or special, separated
+    by commas, such as `10.1.0.0/16`."""
+    webhook_senders: Annotated[int, Field(ge=2, le=64)] = 8
+    """How many endpoints a maintenance worker sends to at once; half of them only to those that
+    took the last delivery."""
+    webhook_poll_seconds: Seconds = 1.0
+    """How often it looks for deliveries."""
+    webhook_timeout_seconds: Seconds = 15.0
+    """For one attempt, from looking up the name to the answer."""
+    webhook_backoff_seconds: Seconds = 5.0
+    """How long a delivery waits after its first failed attempt; doubled for each further one."""
+    webhook_max_backoff_seconds: Seconds = 8 * 3600.0
+    """How long it waits at the most, whatever `Retry-After` says."""
+    webhook_give_up_seconds: Seconds = 2 * 24 * 3600.0
+    """For how long it is tried."""
+    webhook_disable_seconds: Seconds = 5 * 24 * 3600.0
+    """An endpoint is switched off that has taken nothing for so long."""
+    keep_deliveries_seconds: Seconds = 7 * 24 * 3600.0
+    """How long a delivery is listed after it was delivered or given up."""
     key_requests_per_second: Annotated[float, Field(gt=0)] = 200.0
     """Of a key, by each API process, in the long run."""
     key_requests_burst: Annotated[int, Field(ge=1)] = 2000
@@ -82,6 +111,8 @@ class Settings(BaseSettings):
     """Of a project: further ones wait, although a worker is free."""
     max_stored_bytes: Annotated[int, Field(ge=0)] = 2**40
     """Of a project: with as many or more it can post no further job."""
+    max_webhook_endpoints: Annotated[int, Field(ge=0)] = 20
+    """Of a project."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 256 * 1024
     """Of a request."""
     body_seconds: Seconds = 20.0
@@ -103,6 +134,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split_at_colons(cls, value: object) -> object:
         return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
+
+    @field_validator("webhook_ports", "webhook_networks", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
 
     @field_validator("hub_endpoint")
     @classmethod

@@ -6,6 +6,7 @@ from app.idempotency.tables import IdempotencyKey
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.projects.tables import ApiKey, Project
 from app.sweeps.tables import Sweep, SweepPick
+from app.webhooks.tables import WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "ApiKey",
@@ -18,4 +19,6 @@ __all__ = [
     "Project",
     "Sweep",
     "SweepPick",
+    "WebhookDelivery",
+    "WebhookEndpoint",
 ]

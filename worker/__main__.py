@@ -13,6 +13,7 @@ from celery.signals import worker_init, worker_shutting_down
 
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
 from worker.celery import celery_app, roles, settings
+from worker.deliveries import Courier, Dispatcher
 from worker.launcher import Launcher
 from worker.sweeper import Sweeper
 
@@ -44,7 +45,10 @@ def run_jobs(devices: tuple[str, ...]) -> None:
 def run_maintenance() -> None:
     sweeper = Sweeper(settings)
     roles.sweeper = sweeper
+    dispatcher = Dispatcher(settings, Courier(settings))
     worker_init.connect(lambda **_: sweeper.start_timer(), weak=False)
+    worker_init.connect(lambda **_: dispatcher.start(), weak=False)
+    worker_shutting_down.connect(lambda **_: dispatcher.stop(), weak=False)
     _work(MAINTENANCE_QUEUE, "--pool=solo")
 
 

@@ -1,4 +1,4 @@
-"""One change of jobs and its event, as one statement: neither is ever there without the other.
+"""One change of jobs, its event and who is told, as one statement: none is there without the rest.
 
 Which changes there are stands in moves.py.
 """
@@ -12,6 +12,8 @@ from sqlalchemy.sql.selectable import TypedReturnsRows
 
 from app.jobs.states import Move
 from app.jobs.tables import Job, JobEvent
+from app.webhooks import outbox
+from app.webhooks.events import event_type
 
 # A statement that gives back the jobs it changed; no row means: not ours, or no longer so.
 ChangedJobs = TypedReturnsRows[Job]
@@ -55,10 +57,13 @@ def with_event(changed: Update, kind: str, data: Mapping[str, Any]) -> ChangedJo
         )
         .cte("logged")
     )
-    # PostgreSQL runs the insertion although nothing reads from it.
+    parts = [logged]
+    if (told := event_type(kind)) is not None:
+        parts.append(outbox.deliveries(moved, told))
+    # PostgreSQL runs the insertions although nothing reads from them.
     changed_jobs = (
         select(Job)
-        .from_statement(select(moved).add_cte(logged))
+        .from_statement(select(moved).add_cte(*parts))
         .execution_options(populate_existing=True)
     )
     return cast("ChangedJobs", changed_jobs)

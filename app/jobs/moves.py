@@ -47,6 +47,7 @@ from app.jobs.states import (
 from app.jobs.tables import Job, JobEvent
 from app.jobs.turns import RUNNING_JOBS, UNLIMITED, startable
 from app.jobs.waiting import startable_since, waits
+from app.webhooks import outbox
 
 Device = Literal["cpu", "gpu"]
 
@@ -88,12 +89,13 @@ def owned(project_id: str, name: str, by: Column = Job.id) -> ColumnElement[bool
 
 
 def submit(job: Mapping[str, Any]) -> Sequence[Executable]:
-    """Insert a job and its first event."""
+    """Insert a job, its first event, and who is told of it."""
     whose = {"project_id": job["project_id"], "job_id": job["id"]}
     event = {"seq": 1, "attempt": 0, "type": SUBMIT.event, "data": {}}
+    told = outbox.of_submitted(**whose)
     return (
         insert(Job).values(status=SUBMIT.target, event_seq=1, **job),
-        insert(JobEvent).values(**whose, **event),
+        insert(JobEvent).values(**whose, **event).add_cte(told),
     )
 
 

@@ -56,22 +56,23 @@ def _check(
     max_bytes = settings.max_stored_bytes if max_bytes is None else max_bytes
     jobs, stored = used
     if jobs + more > max_jobs:
-        raise _exceeded(
+        raise exceeded(
             f"queued_jobs: {max_jobs} jobs of the project may wait or be paused, and as many do.",
             "Wait until some have started, or cancel some.",
         )
     if stored >= max_bytes:
-        raise _exceeded(
+        raise exceeded(
             f"stored_bytes: the project stores {stored} bytes, of {max_bytes} that it may.",
             "Delete jobs; what they stored goes within some seconds.",
         )
 
 
-def _exceeded(detail: str, remedy: str) -> Problem:
+def exceeded(detail: str, remedy: str, *, raised_by: str = "`pst projects limit NAME`") -> Problem:
+    """A refusal; the quota's name comes first in its detail."""
     return Problem(
         429,
         "quota_exceeded",
         detail,
-        remedy=f"{remedy} Who runs this service can raise the quota: `pst projects limit NAME`.",
+        remedy=f"{remedy} Who runs this service can raise the quota: {raised_by}.",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )

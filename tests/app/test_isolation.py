@@ -21,15 +21,24 @@ from app.projects.tables import ApiKey
 from app.settings import Settings
 from app.sweeps import queries as sweeps
 from app.sweeps.tables import Sweep, SweepPick
+from app.webhooks.tables import WebhookDelivery, WebhookEndpoint
 from tests.app.operations import HUB, Operation, operations
 from tests.jobs import bring_to, claim, submit
 from tests.published import publish
+from tests.webhooks import add_endpoint, delivery_rows
 
-NOBODYS_JOB = "job_" + "0" * 32
-NOBODYS_KEY = "00000000"
-NOBODYS_SWEEP = "swp_" + "0" * 32
+# By the parameters of paths.
+Ids = Mapping[str, str]
+NOBODYS: Ids = {
+    "job_id": "job_" + "0" * 32,
+    "key_id": "00000000",
+    "sweep_id": "swp_" + "0" * 32,
+    "endpoint_id": "whe_" + "0" * 32,
+    "delivery_id": "msg_" + "0" * 32,
+}
+NONE = dict.fromkeys(NOBODYS, "")
 SWEEP: dict[str, object] = {"spec": {}}
-OWNED = ("{job_id}", "{key_id}", "{sweep_id}", "{namespace}")
+OWNED = (*(f"{{{name}}}" for name in NOBODYS), "{namespace}")
 # Of what there is, and other ways to it.
 ASKED_WITH: tuple[Mapping[str, str], ...] = (
     {},
@@ -55,16 +64,30 @@ def foreign_job(
     return job
 
 
-def path_of(operation: Operation, job_id: str, key_id: str, sweep_id: str | None) -> str:
+@pytest.fixture
+def foreign_ids(
+    settings: Settings, sessions: sessionmaker[Session], foreign_key: NewKey, foreign_job: Job
+) -> Ids:
+    endpoint_id = add_endpoint(sessions, settings, foreign_key.project_id, "https://example.com/")
+    # It writes a delivery.
+    submit(sessions, foreign_key.project_id)
+    return {
+        "job_id": foreign_job.id,
+        "key_id": foreign_key.id,
+        "sweep_id": str(foreign_job.sweep_id),
+        "endpoint_id": endpoint_id,
+        "delivery_id": delivery_rows(sessions)[0].id,
+    }
+
+
+def path_of(operation: Operation, ids: Ids) -> str:
     hub = operation.path.startswith(HUB)
     return operation.at(
         {
-            "job_id": job_id,
-            "key_id": key_id,
-            "sweep_id": sweep_id or NOBODYS_SWEEP,
+            **ids,
             "format": "packed",
             "namespace": "jobs",
-            "name": job_id if hub else "config.json",
+            "name": ids["job_id"] if hub else "config.json",
             "revision": "main",
             "path": "" if "/tree/" in operation.path else "config.json",
         }
@@ -82,20 +105,16 @@ class Answer(Protocol):
     def is_success(self) -> bool: ...
 
 
-Ask = Callable[[Operation, str, str, str | None, Mapping[str, str]], Answer]
+Ask = Callable[[Operation, Ids, Mapping[str, str]], Answer]
 
 
 @pytest.fixture
 def ask(client: TestClient) -> Ask:
-    def ask(
-        operation: Operation,
-        job_id: str,
-        key_id: str,
-        sweep_id: str | None,
-        more: Mapping[str, str],
-    ) -> Answer:
-        path = path_of(operation, job_id, key_id, sweep_id)
-        return client.request(operation.method, path, headers={"X-Request-ID": "1", **more})
+    def ask(operation: Operation, ids: Ids, more: Mapping[str, str]) -> Answer:
+        # Before what is wrong with a body it would be told whose path it is not.
+        body: dict[str, str] | None = {} if operation.method == "PATCH" else None
+        headers = {"X-Request-ID": "1", **more}
+        return client.request(operation.method, path_of(operation, ids), headers=headers, json=body)
 
     return ask
 
@@ -113,22 +132,23 @@ def state(connection: Connection) -> list[object]:
     with connection.begin():
         return [
             connection.execute(select(table)).all()
-            for table in (Job, JobEvent, Artifact, ApiKey, Sweep, SweepPick)
+            for table in (
+                Job, JobEvent, Artifact, ApiKey, Sweep, SweepPick, WebhookEndpoint, WebhookDelivery
+            )
         ]
 
 
 def test_what_is_another_projects_answers_as_what_never_was(
-    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign_job: Job, connection: Connection
+    api: FastAPI, ask: Ask, foreign_ids: Ids, connection: Connection
 ) -> None:
     of_one = [each for each in operations(api) if any(owned in each.path for owned in OWNED)]
     before = state(connection)
     for operation in of_one:
         for more in ASKED_WITH:
-            foreign = ask(operation, foreign_job.id, foreign_key.id, foreign_job.sweep_id, more)
-            nobodys = ask(operation, NOBODYS_JOB, NOBODYS_KEY, NOBODYS_SWEEP, more)
+            foreign = ask(operation, foreign_ids, more)
+            nobodys = ask(operation, NOBODYS, more)
 
-            theirs = (foreign_job.id, foreign_key.id, str(foreign_job.sweep_id))
-            ids = (*theirs, NOBODYS_JOB, NOBODYS_KEY, NOBODYS_SWEEP)
+            ids = (*foreign_ids.values(), *NOBODYS.values())
             assert told(foreign, *ids) == told(nobodys, *ids), operation
             assert foreign.status_code == 404 or (
                 operation.method == "HEAD" and foreign.status_code == 405
@@ -138,7 +158,7 @@ def test_what_is_another_projects_answers_as_what_never_was(
 
 
 def test_its_own_project_gets_another_answer(
-    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign_job: Job
+    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign_ids: Ids
 ) -> None:
     """Or the test above would compare two ways of asking for nothing."""
     own = {"Authorization": f"Bearer {foreign_key.key}"}
@@ -149,29 +169,29 @@ def test_its_own_project_gets_another_answer(
     )
     for operation in asked:
         if any(owned in operation.path for owned in OWNED):
-            answer = ask(operation, foreign_job.id, foreign_key.id, foreign_job.sweep_id, own)
+            answer = ask(operation, foreign_ids, own)
             assert answer.status_code != 404, operation
             assert answer.is_success or answer.status_code in (405, 409), operation
 
 
 def test_no_list_shows_anything_of_another_project(
-    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign_job: Job
+    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign_ids: Ids
 ) -> None:
     lists = [each for each in operations(api) if each.method == "GET" and "{" not in each.path]
     for operation in lists:
-        answer = ask(operation, "", "", "", {})
+        answer = ask(operation, NONE, {})
 
         assert answer.is_success, operation
-        assert foreign_job.id not in answer.text, operation
-        assert foreign_key.id not in answer.text, operation
-        assert str(foreign_job.sweep_id) not in answer.text, operation
+        for foreign_id in foreign_ids.values():
+            assert foreign_id not in answer.text, operation
         assert foreign_key.project_id not in answer.text, operation
-    assert {"GET /jobs", "GET /keys", "GET /sweeps"} <= {str(each) for each in lists}
+    assert {"GET /jobs", "GET /keys", "GET /sweeps", "GET /webhook-endpoints"} <= {str(each) for each in lists}
 
 
-@pytest.mark.parametrize("path", ["/jobs", "/keys"])
+@pytest.mark.parametrize("path", ["/jobs", "/keys", "/webhook-endpoints"])
 def test_a_cursor_of_another_project_is_refused(
     client: TestClient,
+    settings: Settings,
     sessions: sessionmaker[Session],
     engine: Engine,
     foreign_key: NewKey,
@@ -179,6 +199,7 @@ def test_a_cursor_of_another_project_is_refused(
 ) -> None:
     for _ in range(2):
         bring_to(sessions, foreign_key.project_id, "queued")
+        add_endpoint(sessions, settings, foreign_key.project_id, "https://example.com/")
     with engine.begin() as connection:
         create_key(connection, name="second", project="another")
     own = {"Authorization": f"Bearer {foreign_key.key}"}

@@ -9,6 +9,7 @@ from app.jobs.tables import Job, JobEvent, JobMetric
 from app.projects.service import NewKey
 from app.projects.tables import Project
 from app.tables import Base
+from app.webhooks.tables import WebhookDelivery
 from tests.jobs import submit
 
 TABLES = sorted(Base.metadata.tables.values(), key=str)
@@ -34,6 +35,15 @@ def test_what_refers_to_a_job_or_sweep_refers_to_its_project_too(table: Table) -
         for column, owner in columns
         if column in table.columns
     }
+
+
+def test_what_refers_to_an_endpoint_refers_to_its_project_too() -> None:
+    (reference,) = WebhookDelivery.__table__.foreign_key_constraints  # type: ignore[attr-defined]
+
+    assert [key.target_fullname for key in reference.elements] == [
+        "webhook_endpoints.project_id",
+        "webhook_endpoints.id",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,11 @@ def test_what_tells_no_secrets_needs_no_key(anonymous: TestClient, path: str) ->
 
 
 PARAMETERS = dict.fromkeys(
-    ("job_id", "key_id", "format", "name", "namespace", "revision", "path"), "packed"
+    (
+        *("job_id", "key_id", "format", "name", "namespace", "revision", "path"),
+        *("endpoint_id", "delivery_id"),
+    ),
+    "packed",
 )
 
 

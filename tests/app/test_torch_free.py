@@ -21,18 +21,27 @@ key, spec = sys.argv[1], {
 }
 template = {name: spec[name] for name in ("model", "dataset")}
 sweep = {"spec": template, "sparsities": [0.9]}
-bodies = {"/jobs": spec, "/sweeps": sweep, "/keys": {"name": "x", "scopes": ["admin"]}}
+hook = {"url": "https://example.com/"}
+bodies = {
+    "/jobs": spec, "/sweeps": sweep, "/keys": {"name": "x", "scopes": ["admin"]},
+    "/webhook-endpoints": hook,
+}
 served = 0
 with TestClient(create_app(Settings())) as client:
     client.headers["Authorization"] = f"Bearer {key}"
     job = client.post("/jobs", json=spec).raise_for_status().json()["id"]
     swept = client.post("/sweeps", json=sweep).raise_for_status().json()["id"]
+    endpoint = client.post("/webhook-endpoints", json=hook).raise_for_status().json()["id"]
+    delivery = client.post(f"/webhook-endpoints/{endpoint}/test").raise_for_status().json()["id"]
     paths = client.get("/openapi.json").json()["paths"]
     routes = [(method, path) for path, methods in paths.items() for method in methods]
     for method, path in sorted(routes, key=lambda route: route[0] == "delete"):
         body = {"json": bodies[path]} if method == "post" and path in bodies else {}
+        if method == "patch":
+            body = {"json": {}}
         names = {"format": "packed", "name": "config.json", "kind": "internal"}
-        path = path.format(job_id=job, sweep_id=swept, key_id=key[4:12], **names)
+        names |= {"endpoint_id": endpoint, "delivery_id": delivery, "sweep_id": swept}
+        path = path.format(job_id=job, key_id=key[4:12], **names)
         answer = client.request(method, path, **body)
         assert answer.status_code in (200, 201, 202, 204, 409), (path, answer.text)
         served += 1

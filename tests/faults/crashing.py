@@ -19,6 +19,7 @@ from app.server import Server
 from app.settings import Settings
 from tests.faults.toy import TOY_TRAINER
 from worker import process
+from worker.deliveries import Courier
 from worker.supervisor import supervise
 from worker.sweeper import Sweeper
 
@@ -71,6 +72,14 @@ def supervisor(settings: Settings) -> None:
 
 def sweep(settings: Settings) -> None:
     Sweeper(settings).sweep()
+
+
+def courier(settings: Settings) -> None:
+    """Send all webhooks that are due."""
+    courier = Courier(settings)
+    while claimed := courier.claim():
+        courier.deliver(claimed)
+    courier.close()
 
 
 def _serve(listener: socket.socket, settings: Settings) -> None:

@@ -1,0 +1,1 @@
+"""Webhooks: where a project wants to be told of its jobs, and what was sent there."""
