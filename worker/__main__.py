@@ -13,6 +13,7 @@ from celery.signals import worker_init, worker_shutting_down
 
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
 from worker.celery import celery_app, roles, settings
+from worker.chores import Chore
 from worker.launcher import Launcher
 from worker.sweeper import Sweeper
 
@@ -45,7 +46,16 @@ def run_maintenance() -> None:
     sweeper = Sweeper(settings)
     roles.sweeper = sweeper
     worker_init.connect(lambda **_: sweeper.start_timer(), weak=False)
+    roles.chores = _chores()
+    for chore in roles.chores:
+        worker_init.connect(lambda *, start=chore.start, **_: start(), weak=False)
+        worker_shutting_down.connect(lambda *, stop=chore.shut_down, **_: stop(), weak=False)
     _work(MAINTENANCE_QUEUE, "--pool=solo")
+
+
+def _chores() -> tuple[Chore, ...]:
+    """Each looks for work on its timer, and when a message says that there may be some."""
+    return ()
 
 
 def run_beat() -> None:
