@@ -52,8 +52,9 @@ class Splits(Strict):
 
 class Dataset(Strict):
     ref: ReferenceText
-    """`hub:ORG/NAME[/FOLDER][@REVISION]`, `pkg:NAME[/PART]`, or `file:PATH` of a CSV, TSV, JSON
-    lines, Parquet or text file, or of a folder of train.*, test.* and perhaps validation.*."""
+    """`ds_…`, an uploaded one; `hub:ORG/NAME[/FOLDER][@REVISION]`, `pkg:NAME[/PART]`, or
+    `file:PATH` of a CSV, TSV, JSON lines, Parquet or text file, or of a folder of train.*, test.*
+    and perhaps validation.*."""
     columns: Columns = Columns()
     splits: Splits | None = None
     """Carved from the data by the job's seed; a folder brings its own. Default 80/10/10."""

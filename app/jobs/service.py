@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts import queries as artifact_queries
+from app.datasets import references as uploads
 from app.ids import new_id
 from app.jobs import moves, queries
 from app.jobs.changes import ChangedJobs
@@ -46,6 +47,7 @@ async def submit(
         "spec": request.model_dump(mode="json", exclude=NO_SPEC),
         **request.placement.model_dump(),
         "metadata_": request.metadata,
+        "dataset_id": uploads.named_by(request),
         "hyperparameters": request.resolved_hyperparameters().model_dump(mode="json"),
     }
     for statement in moves.submit(row):
@@ -76,6 +78,7 @@ async def _check(
 ) -> None:
     check_references(request, settings)
     await check_base(session, project_id, request)
+    await uploads.check(session, project_id, request)
 
 
 def check_references(spec: CompressionSpec, settings: Settings) -> None:
@@ -105,7 +108,7 @@ def check_references(spec: CompressionSpec, settings: Settings) -> None:
         )
     if model.scheme not in ("hub", "job"):
         locate_model(spec.model, roots=settings.file_roots)
-    if dataset.scheme != "hub":
+    if dataset.scheme not in ("hub", "dataset"):
         locate_dataset(spec.dataset.ref, roots=settings.file_roots)
     columns = packaged_columns(spec.dataset.ref)
     for role, column in spec.columns().items():
