@@ -28,7 +28,7 @@ from worker.joblog import JobLog
 from worker.memory import oom_kills
 from worker.objects import is_intact
 from worker.process import ChildProcess, adopt_orphans
-from worker.profiler import TOLD, ProfileEvent, Told
+from worker.profile_event import TOLD, ProfileEvent, Told
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ def check_next(settings: Settings, slot: Device) -> int:
     check = Check(settings, sessions, dataset, slot)
     try:
         return check.run()
-    except CheckLostError as error:
+    except (CheckLostError, OSError) as error:
+        check.leave()
         logger.warning("%s: check %d was lost: %s", dataset.id, dataset.attempt, error)
         return os.EX_TEMPFAIL
 
@@ -145,7 +146,6 @@ class Check:
                 message="Reading it takes more memory than a check may use.",
                 remedy="Shorten its longest rows, or give Parquet smaller row groups.",
             )
-        self._again()
         raise CheckLostError(f"the child ended with {status}")
 
     def _renew(self, child: ChildProcess) -> None:
@@ -158,7 +158,8 @@ class Check:
                 raise CheckLostError("it is another's, or was deleted")
         child.lifeline.prolong(until)
 
-    def _again(self) -> None:
+    def leave(self) -> None:
+        """Let another check begin soon, if this one still counts."""
         with self.sessions.begin() as session:
             session.execute(queries.leave_check(self.dataset, after_seconds=AGAIN_SECONDS))
 

@@ -1,4 +1,4 @@
-"""What a sweep does about datasets: uploads that broke off, checks that were lost, bytes that go."""
+"""What a sweep does about datasets: uploads that broke off, lost checks, bytes nobody needs."""
 
 import logging
 

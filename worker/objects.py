@@ -66,9 +66,6 @@ class Objects:
 
 
 def is_intact(path: Path, sha256: str | None) -> bool:
-    """Whether a stored object is there with the bytes that its row says."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    except FileNotFoundError:
-        return False
+    """Whether a stored object has the bytes that its row says."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256

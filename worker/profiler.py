@@ -9,28 +9,16 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
-
-from pst_core.dataset_profile import DatasetProfile, ProfileLimits
+from pst_core.dataset_profile import ProfileLimits
 from pst_core.errors import InvalidDatasetError, PstError
 from pst_core.events import FailureEvent
-from pst_core.fields import Strict
 from pst_core.profiling import profile
 from worker.failures import describe
 from worker.lifeline import die_with_supervisor
+from worker.profile_event import ProfileEvent, Told
 
 logger = logging.getLogger(__name__)
-
-
-class ProfileEvent(Strict):
-    type: Literal["profile"] = "profile"
-    profile: DatasetProfile
-
-
-Told = ProfileEvent | FailureEvent
-TOLD: TypeAdapter[Told] = TypeAdapter(Annotated[Told, Field(discriminator="type")])
 
 
 def main(task_file: str) -> int:
