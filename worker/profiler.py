@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
-from pst_core.dataset_profile import ProfileLimits
+from pst_core.dataset_profile import DatasetProfile, ProfileLimits
 from pst_core.errors import InvalidDatasetError, PstError
 from pst_core.events import FailureEvent
 from pst_core.profiling import profile
@@ -20,6 +20,8 @@ from worker.profile_event import ProfileEvent, Told
 
 logger = logging.getLogger(__name__)
 
+MAX_PROFILE = 2**20  # bytes
+
 
 def main(task_file: str) -> int:
     logging.basicConfig(level=logging.WARNING)
@@ -27,7 +29,8 @@ def main(task_file: str) -> int:
     task = json.loads(Path(task_file).read_bytes())
     told: Told
     try:
-        told = ProfileEvent(profile=profile(Path(task["path"]), task["kind"], ProfileLimits()))
+        found = profile(Path(task["path"]), task["kind"], ProfileLimits())
+        told = ProfileEvent(profile=_short(found))
     except MemoryError:
         told = FailureEvent.of(_too_large())
     except Exception as error:
@@ -37,6 +40,14 @@ def main(task_file: str) -> int:
     with os.fdopen(task["events"], "w", encoding="utf-8") as pipe:
         pipe.write(told.model_dump_json() + "\n")
     return 0
+
+
+def _short(found: DatasetProfile) -> DatasetProfile:
+    """A profile that fits into a line and a row: of very wide data, values and preview are left."""
+    if len(found.model_dump_json()) <= MAX_PROFILE:
+        return found
+    columns = tuple(column.model_copy(update={"values": None}) for column in found.columns)
+    return found.model_copy(update={"columns": columns, "preview": ()})
 
 
 def _too_large() -> PstError:

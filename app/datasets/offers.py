@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 
-from app.datasets.schemas import Format
 from app.problems import Problem
+from pst_core.dataset_profile import FileKind
 
-MEDIA_TYPES: Mapping[str, Format] = {
+MEDIA_TYPES: Mapping[str, FileKind] = {
     "text/csv": "csv",
     "text/tab-separated-values": "tsv",
     "application/jsonl": "jsonl",
@@ -35,7 +35,7 @@ class Offer:
     """
 
     name: str
-    format: Format
+    format: FileKind
     gzip: bool
     length: int | None
     digests: Mapping[str, bytes]

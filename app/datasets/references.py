@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.datasets import queries
 from app.datasets.tables import Dataset, State
 from app.problems import Problem
+from pst_core.dataset_profile import NAME_SHOWN
 from pst_core.errors import DatasetNotFoundError, InvalidDatasetError
 from pst_core.references import parse_reference
 from pst_core.spec import CompressionSpec
@@ -62,7 +63,7 @@ def not_there(dataset_id: str) -> DatasetNotFoundError:
 def _check_columns(spec: CompressionSpec, dataset: Dataset) -> None:
     known = [column["name"] for column in (dataset.profile or {}).get("columns", ())]
     for role, column in spec.dataset.columns.model_dump(exclude_none=True).items():
-        if column not in known:
+        if column[:NAME_SHOWN] not in known:
             raise InvalidDatasetError(
                 f"{dataset.id} has no column {column!r}.",
                 field=f"dataset.columns.{role}",

@@ -1,11 +1,11 @@
 """What the dataset routes take and give."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-Format = Literal["csv", "tsv", "jsonl", "parquet"]
+from pst_core.dataset_profile import DatasetProfile, FileKind
 
 
 class DatasetError(BaseModel):
@@ -23,7 +23,7 @@ class DatasetSummary(BaseModel):
     status: Literal["uploading", "validating", "ready", "invalid"] = Field(
         validation_alias=AliasChoices("state", "status")
     )
-    format: Format
+    format: FileKind
     gzip: bool
     """Whether the file is compressed."""
     size: int | None
@@ -37,5 +37,5 @@ class DatasetSummary(BaseModel):
 
 
 class DatasetDetail(DatasetSummary):
-    profile: dict[str, Any] | None
+    profile: DatasetProfile | None
     """What is in it: known once it was checked."""

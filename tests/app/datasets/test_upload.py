@@ -150,9 +150,7 @@ def test_json_is_no_upload_and_stays_short(client: TestClient, settings: Setting
     assert answer.status_code == 413
 
 
-def test_the_same_bytes_by_the_same_name_are_the_same_dataset(
-    client: TestClient, settings: Settings
-) -> None:
+def test_the_same_bytes_by_the_same_name_are_the_same_dataset(client: TestClient) -> None:
     first = client.post("/datasets?name=x", content=CSV, headers=HEADERS)
     second = client.post("/datasets?name=x", content=CSV, headers=HEADERS)
     other = client.post("/datasets?name=y", content=CSV, headers=HEADERS)
