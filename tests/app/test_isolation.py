@@ -24,7 +24,8 @@ from tests.published import publish
 
 NOBODYS_JOB = "job_" + "0" * 32
 NOBODYS_KEY = "00000000"
-OWNED = ("{job_id}", "{key_id}", "{namespace}")
+NOBODYS_DATASET = "ds_" + "0" * 32
+OWNED = ("{job_id}", "{key_id}", "{dataset_id}", "{namespace}")
 # Of what there is, and other ways to it.
 ASKED_WITH: tuple[Mapping[str, str], ...] = (
     {},

@@ -24,8 +24,9 @@ if __name__ == "__main__":
             pipe.write("x" * 8_000_000 + "\n")
         if what == "fills":
             Path("large").write_bytes(bytes(2**24))
+            pipe.write('{"type": "failure", "code": "internal", "message": "it is full"}\n')
         if what == "spies":
-            secrets = [name for name in os.environ if "URL" in name or "TOKEN" in name]
+            secrets = [name for name in os.environ if name.endswith(("_URL", "_TOKEN"))]
             message = f"{secrets} {Path.cwd().name}"
             failure = {"type": "failure", "code": "internal", "message": message}
             pipe.write(json.dumps(failure) + "\n")
