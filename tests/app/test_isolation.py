@@ -5,7 +5,7 @@ The routes are read from the API's own description: a new one is asked by itself
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import pytest
 from fastapi import FastAPI
@@ -14,17 +14,24 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts.tables import Artifact
+from app.datasets.tables import Dataset
 from app.jobs.tables import Job, JobEvent
 from app.projects.service import NewKey, create_key
 from app.projects.tables import ApiKey
 from app.settings import Settings
+from tests import datasets
 from tests.app.operations import HUB, Operation, operations
 from tests.jobs import bring_to, claim, submit
 from tests.published import publish
 
-NOBODYS_JOB = "job_" + "0" * 32
-NOBODYS_KEY = "00000000"
-NOBODYS_DATASET = "ds_" + "0" * 32
+
+class Ids(NamedTuple):
+    job: str
+    key: str
+    dataset: str
+
+
+NOBODYS = Ids("job_" + "0" * 32, "00000000", "ds_" + "0" * 32)
 OWNED = ("{job_id}", "{key_id}", "{dataset_id}", "{namespace}")
 # Of what there is, and other ways to it.
 ASKED_WITH: tuple[Mapping[str, str], ...] = (
@@ -48,15 +55,24 @@ def foreign_job(
     return job
 
 
-def path_of(operation: Operation, job_id: str, key_id: str) -> str:
+@pytest.fixture
+def foreign(
+    settings: Settings, sessions: sessionmaker[Session], foreign_key: NewKey, foreign_job: Job
+) -> Ids:
+    dataset = datasets.ready(sessions, settings, foreign_key.project_id)
+    return Ids(foreign_job.id, foreign_key.id, dataset.id)
+
+
+def path_of(operation: Operation, ids: Ids) -> str:
     hub = operation.path.startswith(HUB)
     return operation.at(
         {
-            "job_id": job_id,
-            "key_id": key_id,
+            "job_id": ids.job,
+            "key_id": ids.key,
+            "dataset_id": ids.dataset,
             "format": "packed",
             "namespace": "jobs",
-            "name": job_id if hub else "config.json",
+            "name": ids.job if hub else "config.json",
             "revision": "main",
             "path": "" if "/tree/" in operation.path else "config.json",
         }
@@ -74,13 +90,13 @@ class Answer(Protocol):
     def is_success(self) -> bool: ...
 
 
-Ask = Callable[[Operation, str, str, Mapping[str, str]], Answer]
+Ask = Callable[[Operation, Ids, Mapping[str, str]], Answer]
 
 
 @pytest.fixture
 def ask(client: TestClient) -> Ask:
-    def ask(operation: Operation, job_id: str, key_id: str, more: Mapping[str, str]) -> Answer:
-        path = path_of(operation, job_id, key_id)
+    def ask(operation: Operation, ids: Ids, more: Mapping[str, str]) -> Answer:
+        path = path_of(operation, ids)
         return client.request(operation.method, path, headers={"X-Request-ID": "1", **more})
 
     return ask
@@ -98,31 +114,32 @@ def told(answer: Answer, *ids: str) -> tuple[int, str, dict[str, str]]:
 def state(connection: Connection) -> list[object]:
     with connection.begin():
         return [
-            connection.execute(select(table)).all() for table in (Job, JobEvent, Artifact, ApiKey)
+            connection.execute(select(table)).all()
+            for table in (Job, JobEvent, Artifact, ApiKey, Dataset)
         ]
 
 
 def test_what_is_another_projects_answers_as_what_never_was(
-    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign_job: Job, connection: Connection
+    api: FastAPI, ask: Ask, foreign: Ids, connection: Connection
 ) -> None:
     of_one = [each for each in operations(api) if any(owned in each.path for owned in OWNED)]
     before = state(connection)
     for operation in of_one:
         for more in ASKED_WITH:
-            foreign = ask(operation, foreign_job.id, foreign_key.id, more)
-            nobodys = ask(operation, NOBODYS_JOB, NOBODYS_KEY, more)
+            others = ask(operation, foreign, more)
+            nobodys = ask(operation, NOBODYS, more)
 
-            ids = (foreign_job.id, foreign_key.id, NOBODYS_JOB, NOBODYS_KEY)
-            assert told(foreign, *ids) == told(nobodys, *ids), operation
-            assert foreign.status_code == 404 or (
-                operation.method == "HEAD" and foreign.status_code == 405
+            ids = (*foreign, *NOBODYS)
+            assert told(others, *ids) == told(nobodys, *ids), operation
+            assert others.status_code == 404 or (
+                operation.method == "HEAD" and others.status_code == 405
             ), operation
-    assert len(of_one) >= 24
+    assert len(of_one) >= 27
     assert state(connection) == before
 
 
 def test_its_own_project_gets_another_answer(
-    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign_job: Job
+    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign: Ids
 ) -> None:
     """Or the test above would compare two ways of asking for nothing."""
     own = {"Authorization": f"Bearer {foreign_key.key}"}
@@ -132,35 +149,36 @@ def test_its_own_project_gets_another_answer(
     )
     for operation in asked:
         if any(owned in operation.path for owned in OWNED):
-            answer = ask(operation, foreign_job.id, foreign_key.id, own)
+            answer = ask(operation, foreign, own)
             assert answer.status_code != 404, operation
             assert answer.is_success or answer.status_code in (405, 409), operation
 
 
 def test_no_list_shows_anything_of_another_project(
-    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign_job: Job
+    api: FastAPI, ask: Ask, foreign_key: NewKey, foreign: Ids
 ) -> None:
     lists = [each for each in operations(api) if each.method == "GET" and "{" not in each.path]
     for operation in lists:
-        answer = ask(operation, "", "", {})
+        answer = ask(operation, NOBODYS, {})
 
         assert answer.is_success, operation
-        assert foreign_job.id not in answer.text, operation
-        assert foreign_key.id not in answer.text, operation
+        assert not any(each in answer.text for each in foreign), operation
         assert foreign_key.project_id not in answer.text, operation
-    assert {"GET /jobs", "GET /keys"} <= {str(each) for each in lists}
+    assert {"GET /jobs", "GET /keys", "GET /datasets"} <= {str(each) for each in lists}
 
 
-@pytest.mark.parametrize("path", ["/jobs", "/keys"])
+@pytest.mark.parametrize("path", ["/jobs", "/keys", "/datasets"])
 def test_a_cursor_of_another_project_is_refused(
     client: TestClient,
     sessions: sessionmaker[Session],
+    settings: Settings,
     engine: Engine,
     foreign_key: NewKey,
     path: str,
 ) -> None:
-    for _ in range(2):
+    for name in ("a", "b"):
         bring_to(sessions, foreign_key.project_id, "queued")
+        datasets.ready(sessions, settings, foreign_key.project_id, name=name)
     with engine.begin() as connection:
         create_key(connection, name="second", project="another")
     own = {"Authorization": f"Bearer {foreign_key.key}"}

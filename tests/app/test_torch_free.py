@@ -20,15 +20,19 @@ key, spec = sys.argv[1], {
     "sparsity": 0.9,
 }
 bodies = {"/jobs": spec, "/keys": {"name": "x", "scopes": ["admin"]}}
+upload = {"params": {"name": "x"}, "content": b"a,b", "headers": {"Content-Type": "text/csv"}}
 served = 0
 with TestClient(create_app(Settings())) as client:
     client.headers["Authorization"] = f"Bearer {key}"
     job = client.post("/jobs", json=spec).raise_for_status().json()["id"]
+    dataset = client.post("/datasets", **upload).raise_for_status().json()["id"]
     paths = client.get("/openapi.json").json()["paths"]
     routes = [(method, path) for path, methods in paths.items() for method in methods]
     for method, path in sorted(routes, key=lambda route: route[0] == "delete"):
         body = {"json": bodies[path]} if method == "post" and path in bodies else {}
-        names = {"format": "packed", "name": "config.json", "kind": "internal"}
+        if (method, path) == ("post", "/datasets"):
+            body = upload
+        names = {"dataset_id": dataset, "format": "packed", "name": "config.json", "kind": "internal"}
         path = path.format(job_id=job, key_id=key[4:12], **names)
         answer = client.request(method, path, **body)
         assert answer.status_code in (200, 201, 202, 204, 409), (path, answer.text)
