@@ -45,7 +45,7 @@ def store(
     """An upload whose bytes are all there, not yet checked."""
     dataset_id = new_id("ds")
     key = f"{project_id}/datasets/{dataset_id}"
-    row = {"id": dataset_id, "project_id": project_id, "storage_key": key}
+    row: dict[str, object] = {"id": dataset_id, "project_id": project_id, "storage_key": key}
     row |= {"name": "reviews", "format": "csv"} | columns
     with sessions.begin() as session:
         session.execute(queries.announce(row, 60))
@@ -56,7 +56,8 @@ def store(
         statement = queries.store(
             dataset_id, size=len(content), sha256=sha256, gzip=content.startswith(b"\x1f\x8b")
         )
-        return session.scalars(statement).one()
+        stored_row: Dataset = session.scalars(statement).one()
+        return stored_row
 
 
 def claim(sessions: sessionmaker[Session], lease_seconds: float = 30) -> Dataset | None:
@@ -65,9 +66,13 @@ def claim(sessions: sessionmaker[Session], lease_seconds: float = 30) -> Dataset
 
 
 def ready(
-    sessions: sessionmaker[Session], settings: Settings, project_id: str, **columns: object
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    project_id: str,
+    content: bytes = CSV,
+    **columns: object,
 ) -> Dataset:
-    dataset = store(sessions, settings, project_id, **columns)
+    dataset = store(sessions, settings, project_id, content, **columns)
     checked = claim(sessions)
     assert checked is not None
     with sessions.begin() as session:

@@ -32,8 +32,8 @@ with TestClient(create_app(Settings())) as client:
         body = {"json": bodies[path]} if method == "post" and path in bodies else {}
         if (method, path) == ("post", "/datasets"):
             body = upload
-        names = {"dataset_id": dataset, "format": "packed", "name": "config.json", "kind": "internal"}
-        path = path.format(job_id=job, key_id=key[4:12], **names)
+        names = {"format": "packed", "name": "config.json", "kind": "internal"}
+        path = path.format(job_id=job, key_id=key[4:12], dataset_id=dataset, **names)
         answer = client.request(method, path, **body)
         assert answer.status_code in (200, 201, 202, 204, 409), (path, answer.text)
         served += 1

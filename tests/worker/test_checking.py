@@ -90,6 +90,31 @@ def test_a_file_that_cannot_be_read_is_invalid_and_says_where(
     assert "2" in checked.error["message"]
 
 
+BOMBS = {
+    "gzip": lambda: gzip.compress(bytes(2**25), 1) * 320,
+    "line": lambda: b"text,label\n" + b"x" * 10**7,
+    "columns": lambda: b"a," * 10**6 + b"a\n",
+    "depth": lambda: b'{"a": ' * 10**5,
+    "nul": lambda: b"text,label\na,\0\n",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_refused_in_bounded_memory(
+    check: Check, sessions: sessionmaker[Session], settings: Settings, key: NewKey, bomb: str
+) -> None:
+    """Which the child is held to: more, and it would not have told what is wrong."""
+    format_name = "jsonl" if bomb == "depth" else "csv"
+    content = BOMBS[bomb]()
+    dataset = datasets.store(sessions, settings, key.project_id, content, format=format_name)
+
+    assert check() == 0
+
+    checked = datasets.row_of(sessions, dataset.id)
+    assert checked.state == State.INVALID
+    assert (checked.error or {})["code"] == "invalid_dataset"
+
+
 def test_bytes_that_changed_in_the_storage_are_not_read(
     check: Check, sessions: sessionmaker[Session], settings: Settings, key: NewKey
 ) -> None:
@@ -220,7 +245,12 @@ def test_what_a_killed_upload_left_goes(
     sessions: sessionmaker[Session], settings: Settings, key: NewKey
 ) -> None:
     storage = LocalStorage(settings.storage_dir)
-    row = {"id": "ds_1", "project_id": key.project_id, "name": "x", "format": "csv"}
+    row: dict[str, object] = {
+        "id": "ds_1",
+        "project_id": key.project_id,
+        "name": "x",
+        "format": "csv",
+    }
     row |= {"storage_key": "p/datasets/ds_1", "charged_bytes": 10**9}
     with sessions.begin() as session:
         session.execute(queries.announce(row, 60))
