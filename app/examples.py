@@ -72,6 +72,7 @@ def _job(**changes: object) -> Json:
         "spec": spec.model_dump(mode="json"),
         "hyperparameters": spec.resolved_hyperparameters().model_dump(mode="json"),
         "commits": {},
+        "data": None,
         "phases": [],
         "queue_position": None,
         "result": None,
@@ -133,7 +134,7 @@ def _page(*items: Json) -> Json:
 
 
 # What a list leaves out.
-SEEN_ALONE = ("hyperparameters", "result", "commits", "phases", "queue_position")
+SEEN_ALONE = ("hyperparameters", "result", "commits", "data", "phases", "queue_position")
 
 RESOLVED = ("spec", "hyperparameters", "placement", "metadata")
 
@@ -168,6 +169,29 @@ ARTIFACT: Final[Json] = {
     "size": 21_504_000,
     "sha256": SHA256,
     "files": [{"name": "config.json", "size": 612, "sha256": SHA256}],
+}
+DATASET: Final[Json] = {
+    "id": "ds_01a2136c5f7b7d3e9c41d0a86be2f154",
+    "name": "reviews",
+    "status": "validating",
+    "format": "csv",
+    "gzip": False,
+    "size": 1_482_117,
+    "sha256": SHA256,
+    "error": None,
+    "created_at": "2026-11-25T14:02:11.184021Z",
+    "checked_at": None,
+}
+UNCHECKED: Final = DATASET | {"profile": None}
+INVALID: Final = DATASET | {
+    "status": "invalid",
+    "error": {
+        "code": "invalid_dataset",
+        "message": "Line 17 has 3 cells, and the header names 2 columns.",
+        "remedy": "Quote cells that hold the separator.",
+    },
+    "checked_at": "2026-11-25T14:02:12.401117Z",
+    "profile": None,
 }
 KEY: Final[Json] = {
     "id": "1a2b3c4d",
@@ -257,6 +281,9 @@ _JOBS: Final[dict[str, dict[str, Json]]] = {
     "list_metrics": {"200": {"page": _page(METRIC)}},
     "list_artifacts": {"200": {"published": {"data": [ARTIFACT]}}},
     "get_report": {"200": {"succeeded": _report()}},
+    "upload_dataset": {"200": {"known": UNCHECKED}, "202": {"new": UNCHECKED}},
+    "list_datasets": {"200": {"page": _page(DATASET)}},
+    "get_dataset": {"200": {"new": UNCHECKED, "invalid": INVALID}},
     "list_models": {"200": {"installed": MODELS}},
     "list_methods": {"200": {"all": catalog.methods().model_dump(mode="json")}},
     "list_keys": {"200": {"page": _page(KEY)}},

@@ -132,6 +132,24 @@ REQUESTS = {
         "A request with this Idempotency-Key is still being worked on.",
         "Send it again after the seconds of Retry-After.",
     ),
+    "dataset_not_ready": Kind(
+        409,
+        "The dataset is not checked yet",
+        "A job can only be posted with a dataset that is ready.",
+        "Wait until its status is ready: GET /datasets/{id} tells.",
+    ),
+    "dataset_in_use": Kind(
+        409,
+        "Jobs need the dataset",
+        "It cannot be deleted before the jobs that name it have ended; the detail lists them.",
+        "Cancel them, or wait until they have ended.",
+    ),
+    "upload_given_up": Kind(
+        409,
+        "The upload is not wanted any more",
+        "Its dataset was deleted while it arrived, or the service lost sight of it.",
+        "Send it again.",
+    ),
     "checkpoint_gone": Kind(
         410,
         "The checkpoint is gone",
@@ -149,7 +167,8 @@ REQUESTS = {
         "The body is too large",
         "It has more bytes than are read. They are counted as they arrive, whatever its headers "
         "say.",
-        "Send the spec alone; models and data are named by reference.",
+        "Send the spec alone; models and data are named by reference. Of a dataset, send less, or "
+        "compressed, or have the operator raise PST_MAX_UPLOAD_BYTES.",
     ),
     "uri_too_long": Kind(
         414,
@@ -160,8 +179,10 @@ REQUESTS = {
     "unsupported_media_type": Kind(
         415,
         "The body is in no form that is read",
-        "It is compressed, or its Content-Type is not JSON.",
-        "Send Content-Type: application/json, and no Content-Encoding.",
+        "It is compressed, or its Content-Type is not JSON; of a dataset, it is none of those that "
+        "are read.",
+        "Send Content-Type: application/json, and no Content-Encoding; a dataset as the detail "
+        "says.",
     ),
     "range_not_satisfiable": Kind(
         416,
@@ -175,6 +196,12 @@ REQUESTS = {
         "Something is missing, unknown, of the wrong type or out of its bounds; errors lists all "
         "of it, each with its place.",
         "/docs has the fields of each call and their bounds.",
+    ),
+    "digest_mismatch": Kind(
+        422,
+        "The body is not what its digest says",
+        "Content-Digest or Repr-Digest names another SHA-256 than the body has. Nothing is kept.",
+        "Send it again; if it stays so, look at what stands between the client and the service.",
     ),
     "invalid_cursor": Kind(
         422,
@@ -212,7 +239,8 @@ REQUESTS = {
         "The project has as much as it may have",
         "As many of its jobs wait, as many bytes are stored, or it has as many webhook endpoints, "
         "as its quota says; the detail names which.",
-        "Wait, cancel or delete jobs or endpoints; who runs this service can raise the quota.",
+        "Wait, cancel jobs, or delete some of what there is; who runs this service can raise the "
+        "quota.",
     ),
     "too_many_streams": Kind(
         429,
@@ -244,6 +272,13 @@ REQUESTS = {
         "The checkpoint is damaged",
         "What is in the storage is no longer what the job published, so nothing of it is sent.",
         "Tell who runs this service, or post the job again.",
+    ),
+    "storage_unavailable": Kind(
+        503,
+        "The storage does not take what it is given",
+        "Writing a checkpoint, a snapshot or an upload failed.",
+        "Look at the folder that the processes share, then retry the job, or send it again.",
+        ends_jobs=True,
     ),
     "shutting_down": Kind(
         503,
@@ -292,7 +327,7 @@ SPECS = {
     "dataset_not_found": Kind(
         422,
         "There is no such dataset",
-        "The hub has no dataset, revision or folder of this name.",
+        "The hub has no dataset, revision or folder of this name, or the project no such upload.",
         "Check the reference; the detail says what was not found.",
         ends_jobs=True,
     ),
@@ -393,13 +428,6 @@ JOBS = {
         "The disk is full",
         "The worker's disk, or the storage, took no more.",
         "Free space, then retry the job.",
-        ends_jobs=True,
-    ),
-    "storage_unavailable": Kind(
-        None,
-        "The storage does not take what was made",
-        "Writing a checkpoint or a snapshot failed.",
-        "Look at the folder that the workers share, then retry the job.",
         ends_jobs=True,
     ),
     "queue_timeout": Kind(

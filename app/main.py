@@ -12,6 +12,7 @@ from app import health, problem_pages, problems, queue
 from app.artifacts.contents import Contents
 from app.artifacts.router import router as artifacts_router
 from app.catalog.router import router as catalog_router
+from app.datasets.router import router as datasets_router
 from app.db import Sessions, async_engine
 from app.events.router import router as events_router
 from app.hub import errors as hub_errors
@@ -20,7 +21,7 @@ from app.jobs.router import router as jobs_router
 from app.jobs.watch import Watch
 from app.keyring import Keyring
 from app.metrics.router import router as metrics_router
-from app.middleware import Limits, RequestId
+from app.middleware import Bounds, Limits, RequestId
 from app.openapi import Api
 from app.projects.router import router as keys_router
 from app.rates import Buckets, RateLimitHeaders
@@ -62,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.engine = engine
     app.state.celery = queue.sender(settings.broker_url)
     _equip(app.state, settings, Sessions(engine))
-    app.add_middleware(Limits, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
+    app.add_middleware(Limits, bounds=_bounds(settings), uploads={"/datasets": _upload(settings)})
     app.add_middleware(RateLimitHeaders)
     app.add_middleware(RequestId)
     problems.install(app)
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
         metrics_router,
         artifacts_router,
         sweeps_router,
+        datasets_router,
         catalog_router,
         keys_router,
         webhooks_router,
@@ -81,6 +83,20 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     app.mount("/hf", _hub(app))
     return app
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
+
+
+def _upload(settings: Settings) -> Bounds:
+    return Bounds(
+        max_bytes=settings.max_upload_bytes,
+        seconds=settings.upload_seconds,
+        least_rate=settings.upload_bytes_per_second,
+        stall_seconds=settings.body_seconds,
+        remedy="Send less, compressed perhaps, or have the operator raise PST_MAX_UPLOAD_BYTES.",
+    )
 
 
 def _equip(state: State, settings: Settings, sessions: Sessions) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from email.message import Message as MimeHeaders
 from uuid import uuid4
 
@@ -16,6 +18,25 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 MAX_URL_BYTES = 16 * 1024
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024  # of all together
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bounds:
+    """Of a request's body.
+
+    Args:
+        max_bytes: Counted as they arrive: a declared length may lie or be absent.
+        seconds: In which all of it must have arrived.
+        least_rate: Bytes a second; None: only the end counts.
+        stall_seconds: For which nothing may be missing, where there is a rate.
+        remedy: What to do about a body that is too large.
+    """
+
+    max_bytes: int
+    seconds: float
+    least_rate: float | None = None
+    stall_seconds: float = 0.0
+    remedy: str = "Send the spec alone; data is named by reference."
 
 
 class RequestId:
@@ -49,23 +70,31 @@ class Limits:
 
     Args:
         app: What is behind it.
-        max_bytes: Of a body, counted as they arrive: a declared length may lie or be absent.
-        seconds: In which a body must have arrived.
+        bounds: Of a body.
+        uploads: Of one that is an upload: anything but JSON, posted to one of these paths.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
+    def __init__(
+        self, app: ASGIApp, *, bounds: Bounds, uploads: Mapping[str, Bounds] | None = None
+    ) -> None:
         self.app = app
-        self.max_bytes = max_bytes
-        self.seconds = seconds
+        self.bounds = bounds
+        self.uploads = uploads or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        body = _Body(receive, self.max_bytes, asyncio.get_running_loop().time() + self.seconds)
+        headers = Headers(scope=scope)
+        is_post = scope["method"] == "POST" and not _is_json(headers)
+        upload = self.uploads.get(scope["path"]) if is_post else None
+        body = _Body(receive, upload or self.bounds)
         try:
-            headers = Headers(scope=scope)
             _check_head(scope, headers)
+            if upload:
+                _check_length(headers, upload)
+            else:
+                _check_coding(headers)
             if _is_json(headers) and (content := await body.read()):
                 scope["json_body"] = strict_json.parse(content)
         except Problem as problem:
@@ -80,11 +109,11 @@ class Limits:
 
 
 class _Body:
-    def __init__(self, receive: Receive, max_bytes: int, deadline: float) -> None:
+    def __init__(self, receive: Receive, bounds: Bounds) -> None:
         self.answered = False
         self._receive = receive
-        self._max_bytes = max_bytes
-        self._deadline = deadline
+        self._bounds = bounds
+        self._began = asyncio.get_running_loop().time()
         self._arrived = 0
         self._complete = False
         self._kept: list[Message] = []
@@ -104,15 +133,24 @@ class _Body:
             # What comes now is that the client has gone.
             return await self._receive()
         try:
-            async with asyncio.timeout_at(self._deadline):
+            async with asyncio.timeout_at(self._deadline()):
                 message = await self._receive()
         except TimeoutError:
             return self._give_up(_too_slow())
         self._arrived += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
-        if self._arrived > self._max_bytes:
-            return self._give_up(_too_large(self._max_bytes))
+        if self._arrived > self._bounds.max_bytes:
+            return self._give_up(_too_large(self._bounds))
         return message
+
+    def _deadline(self) -> float:
+        """When the next of it must be there."""
+        bounds = self._bounds
+        if bounds.least_rate is None:
+            return self._began + bounds.seconds
+        earned = self._began + bounds.stall_seconds + self._arrived / bounds.least_rate
+        now = asyncio.get_running_loop().time()
+        return min(now + bounds.stall_seconds, earned, self._began + bounds.seconds)
 
     def _give_up(self, problem: Problem) -> Message:
         if self.answered:
@@ -150,6 +188,16 @@ def _check_head(scope: Scope, headers: Headers) -> None:
             f"There are more than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES} bytes of them.",
             remedy="Send only those that are needed.",
         )
+
+
+def _check_length(headers: Headers, bounds: Bounds) -> None:
+    # Of what may take minutes, it is told before.
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length) > bounds.max_bytes:
+        raise _too_large(bounds)
+
+
+def _check_coding(headers: Headers) -> None:
     # Bytes that unpack to many more are nothing that a spec needs.
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise Problem(
@@ -167,16 +215,16 @@ def _too_slow() -> Problem:
         408,
         "body_too_slow",
         "The body did not arrive in time.",
-        remedy="Send it again, at once.",
+        remedy="Send it again, at once, and no slower than the network allows.",
         headers={"Connection": "close"},
     )
 
 
-def _too_large(max_bytes: int) -> Problem:
+def _too_large(bounds: Bounds) -> Problem:
     return Problem(
         413,
         "body_too_large",
-        f"The body has more than {max_bytes} bytes.",
-        remedy="Send the spec alone; data is named by reference.",
+        f"The body has more than {bounds.max_bytes} bytes.",
+        remedy=bounds.remedy,
         headers={"Connection": "close"},
     )

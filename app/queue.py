@@ -13,6 +13,7 @@ JOBS_QUEUE = "jobs"
 MAINTENANCE_QUEUE = "maintenance"
 RUN_NEXT = "worker.run_next"
 SWEEP = "worker.sweep"
+DO_CHORES = "worker.do_chores"
 
 BROKER_TIMEOUT = 2  # seconds; a caller never waits for a broker longer than a few of them
 
@@ -44,12 +45,23 @@ def sender(broker_url: str) -> Celery:
 def wake(celery: Celery) -> bool:
     """Tell one idle worker to look for a job; False where the broker did not take it."""
     reached("wake:due")
+    sent = _send(celery, RUN_NEXT, JOBS_QUEUE)
+    if sent:
+        reached("wake:sent")
+    return sent
+
+
+def wake_chores(celery: Celery) -> bool:
+    """Tell a maintenance worker to look for chores; False where the broker did not take it."""
+    return _send(celery, DO_CHORES, MAINTENANCE_QUEUE)
+
+
+def _send(celery: Celery, task: str, queue: str) -> bool:
     try:
-        celery.send_task(RUN_NEXT, queue=JOBS_QUEUE, expires=3600)
+        celery.send_task(task, queue=queue, expires=3600)
     except OperationalError as error:
-        logger.warning("no wake-up sent, the workers will find the job by asking: %s", error)
+        logger.warning("no wake-up sent, the workers will find the work by asking: %s", error)
         return False
-    reached("wake:sent")
     return True
 
 

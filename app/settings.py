@@ -117,6 +117,17 @@ class Settings(BaseSettings):
     """Of a request."""
     body_seconds: Seconds = 20.0
     """In which the body of a request must have arrived."""
+    max_upload_bytes: Annotated[int, Field(ge=1)] = 10 * 2**30
+    """Of an uploaded dataset."""
+    upload_seconds: Seconds = 3600.0
+    """In which an upload must have arrived."""
+    upload_bytes_per_second: Annotated[float, Field(gt=0)] = 10_000.0
+    """How fast it must come, from the first PST_BODY_SECONDS on; nothing may be missing for as long
+    as those either."""
+    check_seconds: Seconds = 300.0
+    """How long a check of an uploaded dataset may take."""
+    check_memory_bytes: Annotated[int, Field(ge=2**28)] = 2**30
+    """How much memory it may use."""
     max_streams: Annotated[int, Field(ge=1)] = 1000
     """How many streams of events and logs an API process keeps open."""
     max_streams_per_key: Annotated[int, Field(ge=1)] = 50

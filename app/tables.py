@@ -1,6 +1,7 @@
 """All tables in one import, for who needs the whole metadata: migrations and tests."""
 
 from app.artifacts.tables import Artifact
+from app.datasets.tables import Dataset
 from app.db import Base
 from app.idempotency.tables import IdempotencyKey
 from app.jobs.tables import Job, JobEvent, JobMetric
@@ -12,6 +13,7 @@ __all__ = [
     "ApiKey",
     "Artifact",
     "Base",
+    "Dataset",
     "IdempotencyKey",
     "Job",
     "JobEvent",

@@ -47,6 +47,7 @@ def compress(job: Job, out_dir: Path) -> Report:
     job.emit(PhaseEvent(phase="preparing"))
     check_formats(job.spec)
     prepared = prepare(job.spec, job.sources)
+    job.emit(prepared.data.event())
     job.emit(PhaseEvent(phase="training"))
     model, main, baseline = _train(job, prepared)
     job.emit(PhaseEvent(phase="exporting"))

@@ -5,12 +5,13 @@ Free of torch. Which columns a task needs stands in spec.py; data.py reads and s
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from pst_core.fields import Strict, Text
 from pst_core.references import parse_reference
 
 Role = Literal["text", "pair", "label", "prompt", "completion"]
+SplitName = Literal["train", "validation", "test"]
 
 
 def _well_formed(text: str) -> str:
@@ -22,7 +23,7 @@ ReferenceText = Annotated[Text, AfterValidator(_well_formed)]
 
 
 class Columns(Strict):
-    """Which column plays which role; what is left out has its role's name, or GLUE's."""
+    """Which column plays which role; one left out has its role's name, GLUE's or a usual one."""
 
     text: Text | None = None
     """The text to classify, to rate, or to learn to continue."""
@@ -52,8 +53,18 @@ class Splits(Strict):
 
 class Dataset(Strict):
     ref: ReferenceText
-    """`hub:ORG/NAME[/FOLDER][@REVISION]`, `pkg:NAME[/PART]`, or `file:PATH` of a CSV, TSV, JSON
-    lines, Parquet or text file, or of a folder of train.*, test.* and perhaps validation.*."""
+    """`ds_…`, an uploaded one; `hub:ORG/NAME[/FOLDER][@REVISION]`, `pkg:NAME[/PART]`, or
+    `file:PATH` of a CSV, TSV, JSON lines, Parquet or text file, or of a folder of train.*, test.*
+    and perhaps validation.*."""
     columns: Columns = Columns()
     splits: Splits | None = None
     """Carved from the data by the job's seed; a folder brings its own. Default 80/10/10."""
+    split_column: Text | None = None
+    """The column that says `train`, `validation` (or `valid`, `dev`) or `test` of each row."""
+
+    @field_validator("split_column")
+    @classmethod
+    def _splits_are_said_once(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("splits") is not None:
+            raise ValueError("the splits are carved or read from a column: leave one of both out")
+        return value

@@ -7,7 +7,7 @@ How a failure is shown (HTTP, job row, terminal) is decided by whoever catches i
     ├── InvalidDatasetError     the data cannot be used, with the row where there is one
     ├── ModelNotFoundError      the reference leads to no model
     ├── ModelGatedError         the hub keeps the model from whom the token is
-    ├── DatasetNotFoundError    the hub has no such dataset
+    ├── DatasetNotFoundError    the hub, or the project, has no such dataset
     ├── DatasetGatedError       the hub keeps the dataset from whom the token is
     ├── HubDisabledError        this installation fetches nothing from a hub
     ├── HubUnavailableError     the hub did not give what it says it has

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from pst_core.dataset_spec import Role, SplitName
 from pst_core.errors import PstError
-from pst_core.fields import Strict
+from pst_core.fields import Strict, Text
 from pst_core.report import Report
 
 Phase = Literal["fetching", "preparing", "training", "exporting", "verifying"]
@@ -103,6 +104,14 @@ class FetchedEvent(Strict):
     """Of a dataset that is one file, its name."""
 
 
+class DataEvent(Strict):
+    """The data is read and split: which column plays which role, how many rows lie where."""
+
+    type: Literal["data"] = "data"
+    columns: dict[Role, Text]
+    rows: dict[SplitName, Annotated[int, Field(ge=0, le=2**40, strict=True)]]
+
+
 class ResultEvent(Strict):
     type: Literal["result"] = "result"
     report: Report
@@ -137,6 +146,7 @@ Event = (
     | SnapshotRejectedEvent
     | DownloadEvent
     | FetchedEvent
+    | DataEvent
     | ResultEvent
     | FailureEvent
 )

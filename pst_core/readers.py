@@ -3,25 +3,26 @@
 What a record must hold, and which split it belongs to, is decided in data.py.
 """
 
-import csv
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TextIO, get_args
+from typing import get_args
 
+from pst_core.dataset_profile import Dialect, ReadLimits
+from pst_core.dataset_spec import SplitName
 from pst_core.errors import InvalidDatasetError
+from pst_core.json_lines import json_records
+from pst_core.lines import read_lines
+from pst_core.parquet_rows import parquet_records
+from pst_core.separated import CSV_DIALECTS, TSV_DIALECTS, separated_records, sniff
 
-SplitName = Literal["train", "validation", "test"]
 Record = Mapping[object, object]
 Placed = Iterator[tuple[str, Record]]
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
-FIELD_LIMIT = 1_000_000  # characters; a longer cell is a broken quote, not a text
-LINE_LIMIT = 16_000_000  # characters; a file without line ends must not be read as one row
-PARQUET_ROWS = 128  # rows decoded together
-PARQUET_BUFFER = 256 * 1024  # bytes
+DIALECTS = {".csv": CSV_DIALECTS, ".tsv": TSV_DIALECTS}
+UNLIMITED = ReadLimits()
 SPLIT_NAMES: dict[SplitName, tuple[str, ...]] = {
     "train": ("train",),
     "validation": ("validation", "valid", "dev"),
@@ -33,31 +34,38 @@ SPLIT_FILE = re.compile(
 )
 
 
-def records(path: Path) -> Placed:
+def records(path: Path, limits: ReadLimits = UNLIMITED) -> Placed:
     """The records of a file, each with its place, such as ``train.csv, line 7``.
 
     The line is the one that the record ends in; Parquet has rows instead. Memory stays flat.
 
     Raises:
-        InvalidDatasetError: The file is of another kind, or broken; with the line where one is.
+        InvalidDatasetError: The file is of another kind, broken or beyond the limits; with the
+            line where one is.
     """
-    text_formats: dict[str, Callable[[Iterator[str], str], Placed]] = {
-        ".csv": _csv_records,
-        ".tsv": _tsv_records,
-        ".jsonl": _json_records,
-        ".json": _json_records,
-        ".txt": _line_records,
-    }
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if suffix == ".parquet":
-        return _parquet_records(path)
-    if suffix in text_formats:
-        return _text_records(path, text_formats[suffix])
+        return _limited(parquet_records(path, limits), path, limits)
+    if suffix in SUFFIXES:
+        return _limited(_text_records(path, suffix, limits), path, limits)
     raise InvalidDatasetError(
         f"{path.name} is none of {', '.join(SUFFIXES)}.",
         field="dataset.ref",
-        remedy="Convert it to one of them.",
+        remedy="Convert it to one of them; those of text may be compressed (data.csv.gz).",
     )
+
+
+def suffix_of(path: Path) -> str:
+    """What kind of file it says it is, without the ``.gz`` of a text that is compressed."""
+    name = Path(path.name.lower())
+    inner = Path(name.stem).suffix
+    return inner if name.suffix == ".gz" and inner != ".parquet" else name.suffix
+
+
+def dialect_of(path: Path, limits: ReadLimits = UNLIMITED) -> Dialect | None:
+    """What keeps the cells of a file apart; None where it has no cells."""
+    dialects = DIALECTS.get(suffix_of(path))
+    return sniff(read_lines(path, limits), dialects)[0] if dialects else None
 
 
 def split_files(folder: Path) -> dict[SplitName, list[Path]]:
@@ -95,98 +103,28 @@ def _are_one_table(found: Mapping[Path, re.Match[str]]) -> bool:
     return [int(match["number"]) for match in found.values()] == list(range(int(count)))
 
 
-def _text_records(path: Path, parse: Callable[[Iterator[str], str], Placed]) -> Placed:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from parse(_lines(file, path.name), path.name)
-    except UnicodeDecodeError as error:
-        raise InvalidDatasetError(
-            f"{path.name}, line {_undecodable_line(path)}: not UTF-8 ({error.reason}).",
-            field="dataset.ref",
-            remedy="Save it as UTF-8.",
-        ) from error
-
-
-def _lines(file: TextIO, name: str) -> Iterator[str]:
-    number = 0
-    while line := file.readline(LINE_LIMIT + 1):
-        number += 1
-        if len(line) > LINE_LIMIT:
+def _limited(found: Placed, path: Path, limits: ReadLimits) -> Placed:
+    for number, (place, record) in enumerate(found, start=1):
+        if number > limits.rows:
             raise InvalidDatasetError(
-                f"{name}, line {number} is longer than {LINE_LIMIT:,} characters.",
+                f"{place}: {path.name} has more than {limits.rows:,} rows.",
                 field="dataset.ref",
-                remedy="Break it into rows.",
-            )
-        yield line
-
-
-def _undecodable_line(path: Path) -> int:
-    # The decoder reads in chunks and does not know where in the file it is.
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.decode("utf-8", errors="ignore").encode() != line:
-                return number
-    return 1
-
-
-def _csv_records(lines: Iterator[str], name: str, *, delimiter: str = ",") -> Placed:
-    csv.field_size_limit(FIELD_LIMIT)
-    reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
-    try:
-        for record in reader:
-            yield f"{name}, line {reader.line_num}", record
-    except csv.Error as error:
-        raise InvalidDatasetError(
-            f"{name}, line {reader.reader.line_num}: {error}.",
-            field="dataset.ref",
-            remedy="Check the quotes there.",
-        ) from error
-
-
-def _tsv_records(lines: Iterator[str], name: str) -> Placed:
-    return _csv_records(lines, name, delimiter="\t")
-
-
-def _json_records(lines: Iterator[str], name: str) -> Placed:
-    remedy = "Write one JSON object a line."
-    for number, line in enumerate(lines, start=1):
-        place = f"{name}, line {number}"
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InvalidDatasetError(
-                f"{place} is not JSON: {error}.", field="dataset.ref", remedy=remedy
-            ) from error
-        if not isinstance(record, dict):
-            raise InvalidDatasetError(
-                f"{place} is not a JSON object.", field="dataset.ref", remedy=remedy
+                remedy="Keep those that are needed.",
             )
         yield place, record
+
+
+def _text_records(path: Path, suffix: str, limits: ReadLimits) -> Placed:
+    lines = read_lines(path, limits)
+    if suffix in DIALECTS:
+        dialect, lines = sniff(lines, DIALECTS[suffix])
+        return separated_records(lines, path.name, dialect, limits)
+    if suffix == ".txt":
+        return _line_records(lines, path.name)
+    return json_records(lines, path.name, limits)
 
 
 def _line_records(lines: Iterator[str], name: str) -> Placed:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield f"{name}, line {number}", {"text": line.rstrip("\r\n")}
-
-
-def _parquet_records(path: Path) -> Placed:
-    # pyarrow ships no types; and only who reads Parquet shall wait for its import.
-    from pyarrow import ArrowException, parquet
-
-    number = 0
-    try:
-        # By default a whole column of a row group, often of the whole file, is read at once.
-        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=PARQUET_BUFFER) as file:
-            for batch in file.iter_batches(batch_size=PARQUET_ROWS):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield f"{path.name}, row {number}", record
-    except (ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InvalidDatasetError(
-            f"{path.name} cannot be read as Parquet beyond row {number}: {str(error).rstrip('.')}.",
-            field="dataset.ref",
-            remedy="Write or download it again.",
-        ) from error

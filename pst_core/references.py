@@ -1,4 +1,4 @@
-"""Where models and datasets come from: ``pkg:``, ``file:`` and ``hub:`` references, and jobs.
+"""Where models and datasets come from: ``pkg:``, ``file:``, ``hub:``, jobs and uploads.
 
 Names and paths only; nothing here opens, parses or loads what it finds. Free of torch.
 """
@@ -20,12 +20,12 @@ class Reference:
 
     Args:
         scheme: Where it leads.
-        name: Of a package, a path, a repository or a job.
+        name: Of a package, a path, a repository, a job or an uploaded dataset.
         part: Of a packaged dataset; of a repository, a folder in it.
         revision: Of a repository: a branch, a tag or a commit; None: its main one.
     """
 
-    scheme: Literal["pkg", "file", "hub", "job"]
+    scheme: Literal["pkg", "file", "hub", "job", "dataset"]
     name: str
     part: str | None = None
     revision: str | None = None
@@ -96,6 +96,8 @@ REPOSITORY = re.compile(
     re.ASCII,
 )
 JOB_ID = re.compile(r"job_[0-9a-f]{32}")
+DATASET_ID = re.compile(r"ds_[0-9a-f]{32}")
+OF_THE_SERVICE = ("hub", "job", "dataset")  # no place on this machine
 
 
 def parse_reference(text: str) -> Reference:
@@ -106,6 +108,8 @@ def parse_reference(text: str) -> Reference:
     """
     if JOB_ID.fullmatch(text):
         return Reference(scheme="job", name=text)
+    if DATASET_ID.fullmatch(text):
+        return Reference(scheme="dataset", name=text)
     scheme, colon, rest = text.partition(":")
     # As transformers and the hubs write it.
     if not colon:
@@ -149,7 +153,7 @@ def locate_model(text: str, *, roots: Sequence[Path]) -> Path:
         if not folder or reference.part:
             raise _nowhere(ModelNotFoundError, "model", text, PACKAGED_MODELS)
         return folder
-    if reference.scheme in ("hub", "job"):
+    if reference.scheme in OF_THE_SERVICE:
         raise _not_here(ModelNotFoundError, "model", text)
     folder = _below_roots(reference.name, roots)
     is_gguf = folder is not None and folder.is_file() and folder.suffix == ".gguf"
@@ -175,7 +179,7 @@ def locate_dataset(text: str, *, roots: Sequence[Path]) -> DataSource:
     reference = parse_reference(text)
     if reference.scheme == "pkg":
         return _packaged_dataset(reference, text)
-    if reference.scheme in ("hub", "job"):
+    if reference.scheme in OF_THE_SERVICE:
         raise _not_here(InvalidDatasetError, "dataset.ref", text)
     path = _below_roots(reference.name, roots)
     if path is None:
@@ -248,7 +252,7 @@ def _nowhere(error: type[PstError], field: str, text: str, names: Iterable[str])
 
 def _not_here(error: type[PstError], field: str, text: str) -> PstError:
     return error(
-        f"{text} does not lie on this machine: the service fetches from a hub, this does not.",
+        f"{text} does not lie on this machine: the service knows it, or fetches it from a hub.",
         field=field,
         remedy="Use pkg:NAME, or download it (`hf download`) and use file:PATH.",
     )

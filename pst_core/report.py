@@ -122,6 +122,8 @@ class DataSummary(Strict):
     """Over the rows of each split, in order."""
     labels: tuple[str, ...]
     rows: dict[str, int]
+    columns: dict[str, str] = Field(default_factory=dict)
+    """The column of each role that was read; none: the report is older than they are told."""
 
 
 class Outcome(Strict):

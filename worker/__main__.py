@@ -11,8 +11,11 @@ from pathlib import Path
 from celery.platforms import SecurityWarning
 from celery.signals import worker_init, worker_shutting_down
 
+from app.datasets import queries as datasets
+from app.db import sync_engine
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
 from worker.celery import celery_app, roles, settings
+from worker.chores import Chore
 from worker.deliveries import Courier, Dispatcher
 from worker.launcher import Launcher
 from worker.sweeper import Sweeper
@@ -49,7 +52,24 @@ def run_maintenance() -> None:
     worker_init.connect(lambda **_: sweeper.start_timer(), weak=False)
     worker_init.connect(lambda **_: dispatcher.start(), weak=False)
     worker_shutting_down.connect(lambda **_: dispatcher.stop(), weak=False)
+    roles.chores = _chores()
+    for chore in roles.chores:
+        worker_init.connect(lambda *, start=chore.start, **_: start(), weak=False)
+        worker_shutting_down.connect(lambda *, stop=chore.shut_down, **_: stop(), weak=False)
     _work(MAINTENANCE_QUEUE, "--pool=solo")
+
+
+def _chores() -> tuple[Chore, ...]:
+    """Each looks for work on its timer, and when a message says that there may be some."""
+    engine = sync_engine(settings.database_url or "")
+    return (
+        Chore(
+            module="worker.checking",
+            waits=datasets.any_unchecked,
+            engine=engine,
+            seconds=settings.poll_seconds,
+        ),
+    )
 
 
 def run_beat() -> None:

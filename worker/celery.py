@@ -1,4 +1,4 @@
-"""The Celery app, its settings, its two tasks; what they do is in launcher.py and sweeper.py.
+"""The Celery app, its settings, its tasks; what they do is in launcher.py, sweeper.py, chores.py.
 
 Why these settings: docs/decisions/0003-celery-wakes-supervisors-run.md.
 """
@@ -7,8 +7,16 @@ from dataclasses import dataclass
 
 from celery import Celery
 
-from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE, RUN_NEXT, SWEEP, TRANSPORT_OPTIONS
+from app.queue import (
+    DO_CHORES,
+    JOBS_QUEUE,
+    MAINTENANCE_QUEUE,
+    RUN_NEXT,
+    SWEEP,
+    TRANSPORT_OPTIONS,
+)
 from app.settings import Settings
+from worker.chores import Chore
 from worker.launcher import Launcher
 from worker.sweeper import Sweeper
 
@@ -19,6 +27,7 @@ class Roles:
 
     launcher: Launcher | None = None
     sweeper: Sweeper | None = None
+    chores: tuple[Chore, ...] = ()
 
 
 settings = Settings()
@@ -45,7 +54,11 @@ celery_app.conf.update(
     task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1, "interval_max": 0.2},
     task_time_limit=None,
     task_soft_time_limit=None,
-    task_routes={RUN_NEXT: {"queue": JOBS_QUEUE}, SWEEP: {"queue": MAINTENANCE_QUEUE}},
+    task_routes={
+        RUN_NEXT: {"queue": JOBS_QUEUE},
+        SWEEP: {"queue": MAINTENANCE_QUEUE},
+        DO_CHORES: {"queue": MAINTENANCE_QUEUE},
+    },
     beat_schedule={
         "sweep": {
             "task": SWEEP,
@@ -66,3 +79,9 @@ def run_next() -> None:
 def sweep() -> None:
     if roles.sweeper is not None:
         roles.sweeper.sweep()
+
+
+@celery_app.task(name=DO_CHORES)
+def do_chores() -> None:
+    for chore in roles.chores:
+        chore.wake()

@@ -3,8 +3,10 @@
 Both the row's and the bytes' names hold the attempt: no attempt ever writes over another's.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Executable
@@ -61,3 +63,9 @@ class Objects:
         )
         self.held.require(*with_it, described)
         reached("object:described")
+
+
+def is_intact(path: Path, sha256: str | None) -> bool:
+    """Whether a stored object has the bytes that its row says."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256

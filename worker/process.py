@@ -36,7 +36,7 @@ NETWORK = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE"
 
 
 class ChildProcess:
-    """``python -m worker.child TASK``, or ``worker.fetching``, in a session of its own.
+    """``python -m worker.child TASK``, or another program, in a session of its own.
 
     It dies with this process by the kernel's doing, by its stdin's end if that should fail, and
     by itself once its `lifeline` was prolonged and then is not. It holds the device's lock as long
@@ -47,7 +47,9 @@ class ChildProcess:
         scratch: The folder it works in.
         device: What it may use.
         log: Of what it prints.
-        hub: The variables that name a hub to the fetch child; None: it is the trainer, and offline.
+        hub: The variables that name a hub to the fetch child; None: it is another, and offline.
+        program: What it runs, as the interpreter's arguments; None: the trainer or the fetcher.
+        limits: What it may use besides the device's, see `launch.command`.
     """
 
     def __init__(
@@ -58,19 +60,22 @@ class ChildProcess:
         device: Device,
         log: JobLog,
         hub: Mapping[str, str] | None = None,
+        program: Sequence[str] | None = None,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         self._reader, writer = os.pipe()
         os.set_blocking(self._reader, False)
         lifeline, prolonging = os.pipe()
         self.lifeline = Lifeline(prolonging)
+        program = program or (CHILD if hub is None else FETCHER)
         task_file = scratch / "task.json"
         task_file.write_text(json.dumps({**task, "events": writer}), encoding="utf-8")
         self._siblings = _children()
         self._process = subprocess.Popen(
             launch.command(
-                [sys.executable, *(CHILD if hub is None else FETCHER), str(task_file)],
+                [sys.executable, *program, str(task_file)],
                 signal="KILL",
-                limits=device.limits(),
+                limits=device.limits() | dict(limits or {}),
             ),
             stdin=lifeline,
             stdout=subprocess.PIPE,

@@ -15,6 +15,7 @@ from app.db import DATABASE_AWAY
 from app.jobs import moves, queries
 from app.jobs.tables import Job
 from pst_core.events import (
+    DataEvent,
     DownloadEvent,
     EvaluationEvent,
     PhaseEvent,
@@ -28,7 +29,7 @@ FLUSH_SECONDS = 0.5
 ROWS = 1000  # a statement takes 65,535 parameters
 MAX_PENDING_METRICS = 10_000  # kept while the database is away; the oldest go first
 
-Recordable = PhaseEvent | DownloadEvent | ProgressEvent | EvaluationEvent | ResumedEvent
+Recordable = PhaseEvent | DownloadEvent | DataEvent | ProgressEvent | EvaluationEvent | ResumedEvent
 
 
 class Recorder:
@@ -52,7 +53,7 @@ class Recorder:
             case PhaseEvent(phase=phase):
                 data = {"phase": phase}
                 self._events.append(moves.record(*self._fence, "phase", data, phase=phase))
-            case EvaluationEvent() | DownloadEvent() | ResumedEvent():
+            case EvaluationEvent() | DownloadEvent() | DataEvent() | ResumedEvent():
                 # "resumed" is what a job's owner does.
                 kind = "continued" if isinstance(event, ResumedEvent) else event.type
                 data = event.model_dump(mode="json", exclude={"type"})

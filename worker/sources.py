@@ -3,7 +3,6 @@
 What is downloaded, and how, is worker/fetching's.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,19 @@ from sqlalchemy.orm import Session
 
 from app.artifacts import queries as artifact_queries
 from app.artifacts.tables import Artifact
+from app.datasets import queries as datasets
+from app.datasets.references import named_by, not_there
+from app.datasets.tables import Dataset, State
 from app.jobs import moves
 from app.jobs.references import no_base, no_baseline
 from app.settings import Settings
-from pst_core.errors import CheckpointCorruptError, PstError
+from pst_core.errors import CheckpointCorruptError, InvalidDatasetError, PstError
 from pst_core.events import FetchedEvent
 from pst_core.references import Reference, locate_dataset, locate_model, parse_reference
 from pst_core.spec import CompressionSpec
 from worker.conversation import Conversation
 from worker.endings import Failed
-from worker.objects import Objects
+from worker.objects import Objects, is_intact
 from worker.snapshots import unpack
 
 MAIN = "main"
@@ -74,6 +76,8 @@ class SourceFinder:
             model = locate_model(spec.model, roots=roots)
         if "dataset" in fetched:
             path, where = self._folder("dataset") / (fetched["dataset"].file or ""), None
+        elif (dataset_id := named_by(spec)) is not None:
+            path, where = self._uploaded(dataset_id), None
         else:
             dataset = locate_dataset(spec.dataset.ref, roots=roots)
             path, where = dataset.path, dataset.where
@@ -100,15 +104,38 @@ class SourceFinder:
             raise missing
         archive = self.objects.storage.path(found[0].storage_key)
         folder = self.scratch / name
-        with archive.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != found[0].sha256:
-                raise CheckpointCorruptError(
-                    f"The checkpoint of {base_id} has other bytes than were published.",
-                    field=missing.field,
-                    remedy="Make it anew: post that job again.",
-                )
+        if not is_intact(archive, found[0].sha256):
+            raise CheckpointCorruptError(
+                f"The checkpoint of {base_id} has other bytes than were published.",
+                field=missing.field,
+                remedy="Make it anew: post that job again.",
+            )
         unpack(archive, folder)
         return folder
+
+    def _uploaded(self, dataset_id: str) -> Path:
+        """An upload of the same project, under a name that tells what it is."""
+        held, found = self.objects.held, list[Dataset]()
+
+        def look(session: Session) -> bool:
+            found.extend(session.scalars(datasets.one(held.job.project_id, dataset_id)))
+            return True
+
+        held.persist(look)
+        if not found or found[0].state != State.READY:
+            raise not_there(dataset_id)
+        stored = self.objects.storage.path(found[0].storage_key)
+        if not is_intact(stored, found[0].sha256):
+            raise InvalidDatasetError(
+                f"{dataset_id} has other bytes than were uploaded.",
+                field="dataset.ref",
+                remedy="Upload it again, and name the new one.",
+            )
+        path = self.scratch / "dataset" / found[0].file_name
+        path.parent.mkdir(parents=True)
+        # Read where it lies; the suffix tells the readers how.
+        path.symlink_to(stored)
+        return path
 
     def _folder(self, what: str) -> Path:
         return self.scratch / "hub" / what

@@ -14,6 +14,7 @@ from sqlalchemy.orm import sessionmaker
 
 from app import queue
 from app.artifacts import queries as artifacts
+from app.datasets import queries as datasets
 from app.db import sync_engine
 from app.idempotency import queries as idempotency
 from app.jobs import moves, queries, waiting
@@ -23,6 +24,7 @@ from app.settings import Settings
 from app.storage import LocalStorage
 from app.sweeps import queries as sweeps
 from pst_core.points import reached
+from worker.dataset_sweeps import sweep_datasets
 from worker.endings import WORKER_LOST
 
 logger = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class Sweeper:
         self._delete_old_jobs()
         self._retire_objects()
         self._remove_objects()
+        sweep_datasets(self._sessions, self._storage)
         self._remove_strays()
         with self._sessions.begin() as session:
             gone = list(session.scalars(artifacts.emptied_jobs()))
@@ -146,9 +149,13 @@ class Sweeper:
         keys = self._storage.keys_older_than(STRAY_AGE_SECONDS)
         while some := set(islice(keys, artifacts.BATCH)):
             with self._sessions() as session:
-                strays = some - set(session.scalars(artifacts.known_keys(some)))
-            for key in strays:
-                logger.warning("%s: no job knows of it: removed", key)
+                known = {
+                    key
+                    for keys_of in (artifacts.known_keys, datasets.known_keys)
+                    for key in session.scalars(keys_of(some))
+                }
+            for key in some - known:
+                logger.warning("%s: nobody knows of it: removed", key)
                 self._storage.remove(key)
 
     def _wake(self) -> None:

@@ -6,6 +6,7 @@ What only reading them can tell fails the job later.
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts import queries as artifact_queries
+from app.datasets import references as uploads
 from app.jobs import queries
 from app.jobs.states import Status
 from app.settings import Settings
@@ -34,10 +35,12 @@ async def check(
     Raises:
         PstError: A reference leads nowhere, a packaged dataset has no such column, or the baseline
             is none for this job.
+        Problem: 409 where its dataset is not checked yet.
     """
     check_references(spec, settings)
     await check_base(session, project_id, spec)
     await check_baseline(session, project_id, spec)
+    await uploads.check(session, project_id, spec)
 
 
 def check_references(spec: CompressionSpec, settings: Settings) -> None:
@@ -67,7 +70,7 @@ def check_references(spec: CompressionSpec, settings: Settings) -> None:
         )
     if model.scheme not in ("hub", "job"):
         locate_model(spec.model, roots=settings.file_roots)
-    if dataset.scheme != "hub":
+    if dataset.scheme not in ("hub", "dataset"):
         locate_dataset(spec.dataset.ref, roots=settings.file_roots)
     columns = packaged_columns(spec.dataset.ref)
     for role, column in spec.columns().items():

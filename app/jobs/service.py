@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.datasets import references as uploads
 from app.ids import new_id
 from app.jobs import moves, queries
 from app.jobs.changes import ChangedJobs
@@ -48,6 +49,7 @@ def row_of(project_id: str, request: JobCreate, *, sweep_id: str | None = None) 
         "spec": request.model_dump(mode="json", exclude=NO_SPEC),
         **request.placement.model_dump(),
         "metadata_": request.metadata,
+        "dataset_id": uploads.named_by(request),
         "hyperparameters": request.resolved_hyperparameters().model_dump(mode="json"),
         "sweep_id": sweep_id,
         "waits_for": request.baseline_job,

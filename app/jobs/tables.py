@@ -35,6 +35,7 @@ RUNNING = text(f"status = '{Status.RUNNING}'")
 LISTED = text("deleted_at IS NULL")
 SWEPT = text("sweep_id IS NOT NULL")
 WAITS = text("waits_for IS NOT NULL")
+UPLOADED = text("dataset_id IS NOT NULL")
 # Spelt out, with nothing bound: only so does a query find their indexes.
 MODEL = text("(spec ->> 'model')")
 METHOD = text("(spec ->> 'method')")
@@ -81,6 +82,13 @@ class Job(Base):
         Index("ix_jobs_sweep_id", "sweep_id", "id", postgresql_where=SWEPT),
         Index("ix_jobs_waits_for", "waits_for", postgresql_where=WAITS),
         Index("ix_jobs_finished_at", "finished_at", postgresql_where=LISTED),
+        # Gone with its dataset; a job that still needs that keeps it from being deleted.
+        ForeignKeyConstraint(
+            ["project_id", "dataset_id"],
+            ["datasets.project_id", "datasets.id"],
+            ondelete="SET NULL (dataset_id)",
+        ),
+        Index("ix_jobs_dataset_id", "project_id", "dataset_id", postgresql_where=UPLOADED),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -118,6 +126,10 @@ class Job(Base):
     not_before: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     # What the revisions of its model and dataset were when they were first fetched from a hub.
     commits: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
+    # The upload that its dataset is.
+    dataset_id: Mapped[str | None] = mapped_column(Text)
+    # Which columns and how many rows were read, once they were.
+    data: Mapped[Json | None] = mapped_column(JSONB)
     progress: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     progress_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     error: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))

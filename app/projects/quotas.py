@@ -4,6 +4,7 @@ from sqlalchemy import Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts.tables import Artifact
+from app.datasets.tables import Dataset
 from app.jobs.states import Status
 from app.jobs.tables import Job
 from app.problems import Problem
@@ -12,6 +13,7 @@ from app.settings import Settings
 
 WAITING = (Status.QUEUED, Status.PAUSED)
 RETRY_AFTER_SECONDS = 60
+GRANTED_AHEAD = 64 * 2**20  # bytes, to an upload that does not say how long it is
 
 
 def limits(project_id: str) -> Select[int | None, int | None]:
@@ -27,7 +29,11 @@ def usage(project_id: str) -> Select[int, int]:
     stored = select(func.coalesce(func.sum(Artifact.size), 0)).where(
         Artifact.project_id == project_id
     )
-    return select(jobs.scalar_subquery().label("jobs"), stored.scalar_subquery().label("stored"))
+    uploaded = select(func.coalesce(func.sum(Dataset.charged_bytes), 0)).where(
+        Dataset.project_id == project_id
+    )
+    bytes_ = stored.scalar_subquery() + uploaded.scalar_subquery()
+    return select(jobs.scalar_subquery().label("jobs"), bytes_.label("stored"))
 
 
 async def admit(session: AsyncSession, settings: Settings, project_id: str, *, more: int) -> None:
@@ -48,6 +54,30 @@ async def admit(session: AsyncSession, settings: Settings, project_id: str, *, m
     _check(own, used, settings, more)
 
 
+async def grant(
+    session: AsyncSession, settings: Settings, project_id: str, *, held: int, needed: int
+) -> int:
+    """Let an upload grow, or refuse it; its row is to be charged with what this returns.
+
+    Args:
+        session: Its transaction holds off others that are about to add to the same project.
+        settings: The quotas of projects that have none of their own.
+        project_id: Whose upload it is.
+        held: The bytes that it is charged with.
+        needed: Those that it is to have, at the least.
+
+    Raises:
+        Problem: 429, with the quota, and what to do.
+    """
+    _, own = (await session.execute(limits(project_id))).one()
+    _, stored = (await session.execute(usage(project_id))).one()
+    max_bytes = settings.max_stored_bytes if own is None else own
+    free = max_bytes - (int(stored) - held)
+    if needed > free:
+        raise _too_much_stored(int(stored) - held, max_bytes, needed)
+    return min(free, needed + GRANTED_AHEAD) if held else needed
+
+
 def _check(
     own: Row[int | None, int | None], used: Row[int, int], settings: Settings, more: int
 ) -> None:
@@ -61,10 +91,15 @@ def _check(
             "Wait until some have started, or cancel some.",
         )
     if stored >= max_bytes:
-        raise exceeded(
-            f"stored_bytes: the project stores {stored} bytes, of {max_bytes} that it may.",
-            "Delete jobs; what they stored goes within some seconds.",
-        )
+        raise _too_much_stored(stored, max_bytes, 0)
+
+
+def _too_much_stored(stored: int, max_bytes: int, more: int) -> Problem:
+    wanted = f", and this takes {more} or more" if more else ""
+    return exceeded(
+        f"stored_bytes: the project stores {stored} bytes, of {max_bytes} that it may{wanted}.",
+        "Delete jobs or datasets; what they stored goes within some seconds.",
+    )
 
 
 def exceeded(detail: str, remedy: str, *, raised_by: str = "`pst projects limit NAME`") -> Problem:

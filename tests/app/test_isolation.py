@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts.tables import Artifact
+from app.datasets.tables import Dataset
 from app.ids import new_id
 from app.jobs.tables import Job, JobEvent
 from app.projects.service import NewKey, create_key
@@ -22,6 +23,7 @@ from app.settings import Settings
 from app.sweeps import queries as sweeps
 from app.sweeps.tables import Sweep, SweepPick
 from app.webhooks.tables import WebhookDelivery, WebhookEndpoint
+from tests import datasets
 from tests.app.operations import HUB, Operation, operations
 from tests.jobs import bring_to, claim, submit
 from tests.published import publish
@@ -32,12 +34,25 @@ Ids = Mapping[str, str]
 NOBODYS: Ids = {
     "job_id": "job_" + "0" * 32,
     "key_id": "00000000",
+    "dataset_id": "ds_" + "0" * 32,
     "sweep_id": "swp_" + "0" * 32,
     "endpoint_id": "whe_" + "0" * 32,
     "delivery_id": "msg_" + "0" * 32,
 }
 NONE = dict.fromkeys(NOBODYS, "")
 SWEEP: dict[str, object] = {"spec": {}}
+LISTS = ("/jobs", "/keys", "/datasets", "/sweeps", "/webhook-endpoints")
+TABLES = (
+    Job,
+    JobEvent,
+    Artifact,
+    ApiKey,
+    Dataset,
+    Sweep,
+    SweepPick,
+    WebhookEndpoint,
+    WebhookDelivery,
+)
 OWNED = (*(f"{{{name}}}" for name in NOBODYS), "{namespace}")
 # Of what there is, and other ways to it.
 ASKED_WITH: tuple[Mapping[str, str], ...] = (
@@ -71,7 +86,9 @@ def foreign_ids(
     endpoint_id = add_endpoint(sessions, settings, foreign_key.project_id, "https://example.com/")
     # It writes a delivery.
     submit(sessions, foreign_key.project_id)
+    dataset = datasets.ready(sessions, settings, foreign_key.project_id)
     return {
+        "dataset_id": dataset.id,
         "job_id": foreign_job.id,
         "key_id": foreign_key.id,
         "sweep_id": str(foreign_job.sweep_id),
@@ -130,12 +147,7 @@ def told(answer: Answer, *ids: str) -> tuple[int, str, dict[str, str]]:
 
 def state(connection: Connection) -> list[object]:
     with connection.begin():
-        return [
-            connection.execute(select(table)).all()
-            for table in (
-                Job, JobEvent, Artifact, ApiKey, Sweep, SweepPick, WebhookEndpoint, WebhookDelivery
-            )
-        ]
+        return [connection.execute(select(table)).all() for table in TABLES]
 
 
 def test_what_is_another_projects_answers_as_what_never_was(
@@ -153,7 +165,7 @@ def test_what_is_another_projects_answers_as_what_never_was(
             assert foreign.status_code == 404 or (
                 operation.method == "HEAD" and foreign.status_code == 405
             ), operation
-    assert len(of_one) >= 24
+    assert len(of_one) >= 27
     assert state(connection) == before
 
 
@@ -185,10 +197,10 @@ def test_no_list_shows_anything_of_another_project(
         for foreign_id in foreign_ids.values():
             assert foreign_id not in answer.text, operation
         assert foreign_key.project_id not in answer.text, operation
-    assert {"GET /jobs", "GET /keys", "GET /sweeps", "GET /webhook-endpoints"} <= {str(each) for each in lists}
+    assert {f"GET {path}" for path in LISTS} <= {str(each) for each in lists}
 
 
-@pytest.mark.parametrize("path", ["/jobs", "/keys", "/webhook-endpoints"])
+@pytest.mark.parametrize("path", ["/jobs", "/keys", "/datasets", "/webhook-endpoints"])
 def test_a_cursor_of_another_project_is_refused(
     client: TestClient,
     settings: Settings,
@@ -197,9 +209,10 @@ def test_a_cursor_of_another_project_is_refused(
     foreign_key: NewKey,
     path: str,
 ) -> None:
-    for _ in range(2):
+    for name in ("a", "b"):
         bring_to(sessions, foreign_key.project_id, "queued")
         add_endpoint(sessions, settings, foreign_key.project_id, "https://example.com/")
+        datasets.ready(sessions, settings, foreign_key.project_id, name=name)
     with engine.begin() as connection:
         create_key(connection, name="second", project="another")
     own = {"Authorization": f"Bearer {foreign_key.key}"}

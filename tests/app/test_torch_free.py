@@ -26,6 +26,7 @@ bodies = {
     "/jobs": spec, "/sweeps": sweep, "/keys": {"name": "x", "scopes": ["admin"]},
     "/webhook-endpoints": hook,
 }
+upload = {"params": {"name": "x"}, "content": b"a,b", "headers": {"Content-Type": "text/csv"}}
 served = 0
 with TestClient(create_app(Settings())) as client:
     client.headers["Authorization"] = f"Bearer {key}"
@@ -33,15 +34,18 @@ with TestClient(create_app(Settings())) as client:
     swept = client.post("/sweeps", json=sweep).raise_for_status().json()["id"]
     endpoint = client.post("/webhook-endpoints", json=hook).raise_for_status().json()["id"]
     delivery = client.post(f"/webhook-endpoints/{endpoint}/test").raise_for_status().json()["id"]
+    dataset = client.post("/datasets", **upload).raise_for_status().json()["id"]
     paths = client.get("/openapi.json").json()["paths"]
     routes = [(method, path) for path, methods in paths.items() for method in methods]
     for method, path in sorted(routes, key=lambda route: route[0] == "delete"):
         body = {"json": bodies[path]} if method == "post" and path in bodies else {}
+        if (method, path) == ("post", "/datasets"):
+            body = upload
         if method == "patch":
             body = {"json": {}}
         names = {"format": "packed", "name": "config.json", "kind": "internal"}
         names |= {"endpoint_id": endpoint, "delivery_id": delivery, "sweep_id": swept}
-        path = path.format(job_id=job, key_id=key[4:12], **names)
+        path = path.format(job_id=job, key_id=key[4:12], dataset_id=dataset, **names)
         answer = client.request(method, path, **body)
         assert answer.status_code in (200, 201, 202, 204, 409), (path, answer.text)
         served += 1

@@ -14,7 +14,7 @@ from pyarrow import (
     total_allocated_bytes,
 )
 
-from pst_core import readers
+from pst_core import lines
 from pst_core.errors import InvalidDatasetError
 from pst_core.readers import SplitName, records, split_files
 
@@ -130,7 +130,7 @@ def test_parquet_takes_little_memory_whatever_the_size_of_its_groups(tmp_path: P
     assert max(held) * 8 < path.stat().st_size
 
 
-@pytest.mark.parametrize("name", ["data.xlsx", "data.csv.gz", "data"])
+@pytest.mark.parametrize("name", ["data.xlsx", "data.parquet.gz", "data.gz", "data"])
 def test_a_file_of_another_kind_is_refused_with_the_kinds_there_are(
     tmp_path: Path, name: str
 ) -> None:
@@ -176,7 +176,7 @@ def test_a_line_that_is_no_json_object_is_refused_with_its_number(
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "LINE_LIMIT", 100)
+    monkeypatch.setattr(lines, "LINE_LIMIT", 100)
     path = write(tmp_path / name, '{"text": 1}\n' + "x" * 101)
     assert f"{name}, line 2 is longer than 100" in refusal(path).message
 

@@ -1,0 +1,1 @@
+"""Datasets that a project has uploaded."""
