@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from pst_core.fields import Strict
+from pst_core.forecast import DeviceClass
 from pst_core.formats.manifest import list_files, sha256_of
 from pst_core.spec import CompressionSpec
 
@@ -64,6 +65,19 @@ def environment(device: torch.device) -> dict[str, str]:
         "processor": _processor(),
         "device": "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
     }
+
+
+def device_class(device: torch.device, *, memory_bytes: int | None = None) -> DeviceClass:
+    """What a run's time depends on beside its spec."""
+    on_gpu = device.type == "cuda"
+    if on_gpu and memory_bytes is None:
+        memory_bytes = torch.cuda.get_device_properties(device).total_memory
+    return DeviceClass(
+        kind="gpu" if on_gpu else "cpu",
+        name=(torch.cuda.get_device_name(device) if on_gpu else _processor())[:200],
+        threads=torch.get_num_threads(),
+        memory_bytes=memory_bytes,
+    )
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
