@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from app.catalog import service as catalog
+from app.estimates import examples as estimates
 from app.jobs.schemas import JobCreate
 from pst_core.report import (
     Cost,
@@ -255,6 +256,7 @@ EXAMPLES: Final[dict[str, dict[str, Json]]] = {
     "get_report": {"200": {"succeeded": _report()}},
     "list_models": {"200": {"installed": MODELS}},
     "list_methods": {"200": {"all": catalog.methods().model_dump(mode="json")}},
+    **estimates.examples(SMALLEST, MORE),
     "list_keys": {"200": {"page": _page(KEY)}},
     "create_key": {
         "request": {

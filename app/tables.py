@@ -2,6 +2,7 @@
 
 from app.artifacts.tables import Artifact
 from app.db import Base
+from app.estimates.tables import Estimate
 from app.idempotency.tables import IdempotencyKey
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.projects.tables import ApiKey, Project
@@ -10,6 +11,7 @@ __all__ = [
     "ApiKey",
     "Artifact",
     "Base",
+    "Estimate",
     "IdempotencyKey",
     "Job",
     "JobEvent",

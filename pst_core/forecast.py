@@ -87,6 +87,16 @@ class MemoryForecast(Strict):
         return {name: stage for name in names if (stage := getattr(self, name)) is not None}
 
     @property
+    def trained(self) -> int:
+        """The most while anything trains, which reports tell as well."""
+        return max(stage.total for stage in (self.training, self.baseline) if stage is not None)
+
+    @property
+    def besides(self) -> int:
+        """The most while nothing does."""
+        return max(stage.total for stage in (self.loading, self.exporting, self.verifying))
+
+    @property
     def peak(self) -> int:
         return max(stage.total for stage in self.stages.values())
 

@@ -132,7 +132,9 @@ def run_stage(
     # What the stage before held is not this one's cost.
     forget_peak(model.device)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    sparse = Converted({}) if method in UNPRUNED else sparse_layers(model, job.spec, prepared.task.hyper)
+    sparse = (
+        Converted({}) if method in UNPRUNED else sparse_layers(model, job.spec, prepared.task.hyper)
+    )
     groups = parameter_groups(
         job.spec,
         model,

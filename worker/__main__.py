@@ -11,6 +11,8 @@ from pathlib import Path
 from celery.platforms import SecurityWarning
 from celery.signals import worker_init, worker_shutting_down
 
+from app.db import sync_engine
+from app.estimates import queries as estimates
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
 from worker.celery import celery_app, roles, settings
 from worker.chores import Chore
@@ -55,7 +57,11 @@ def run_maintenance() -> None:
 
 def _chores() -> tuple[Chore, ...]:
     """Each looks for work on its timer, and when a message says that there may be some."""
-    return ()
+    engine = sync_engine(settings.database_url or "")
+    seconds = settings.poll_seconds
+    return (
+        Chore(module="worker.estimator", waits=estimates.waits, engine=engine, seconds=seconds),
+    )
 
 
 def run_beat() -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import sessionmaker
 from app import queue
 from app.artifacts import queries as artifacts
 from app.db import sync_engine
+from app.estimates import queries as estimates
 from app.idempotency import queries as idempotency
 from app.jobs import moves, queries
 from app.jobs.moves import Backoff
@@ -61,7 +62,7 @@ class Sweeper:
         self._remove_strays()
         with self._sessions.begin() as session:
             gone = list(session.scalars(artifacts.emptied_jobs()))
-            for statement in (*queries.forget(gone), idempotency.expire()):
+            for statement in (*queries.forget(gone), idempotency.expire(), estimates.expire()):
                 session.execute(statement)
         reached("job:forgotten")
         self._wake()

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased, defer
 
+from app.estimates.tables import Estimate
 from app.ids import first_id
 from app.jobs.filters import Filters
 from app.jobs.moves import held_by, owned
@@ -172,6 +173,7 @@ def events(job_id: str, *, after: int, limit: int) -> Select[JobEvent]:
 def forget(job_ids: Sequence[str]) -> Sequence[Executable]:
     """Remove all rows of jobs that store nothing."""
     return (
+        delete(Estimate).where(Estimate.job_id.in_(job_ids)),
         delete(JobMetric).where(JobMetric.job_id.in_(job_ids)),
         delete(JobEvent).where(JobEvent.job_id.in_(job_ids)),
         delete(Job).where(Job.id.in_(job_ids)),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts import queries as artifact_queries
+from app.estimates import queries as estimates
 from app.ids import new_id
 from app.jobs import moves, queries
 from app.jobs.changes import ChangedJobs
@@ -37,7 +38,7 @@ async def submit(
         PstError: A reference leads nowhere, or a packaged dataset has no such column.
         Problem: 429 where the project has as much as it may have.
     """
-    await _check(session, settings, project_id, request)
+    await check(session, settings, project_id, request)
     await quotas.admit(session, settings, project_id, more=1)
     job_id = new_id("job")
     row = {
@@ -62,18 +63,23 @@ async def resolve(
     Raises:
         PstError: As for `submit`.
     """
-    await _check(session, settings, project_id, request)
+    await check(session, settings, project_id, request)
+    spec = request.model_dump(mode="json", exclude=NO_SPEC)
+    which = {"project_id": project_id, "sha256": estimates.hash_spec(spec)}
+    ready = await session.scalar(estimates.ready_for(), which)
     return ResolvedJob(
         spec=CompressionSpec.model_validate(request.model_dump(exclude=NO_SPEC)),
         hyperparameters=request.resolved_hyperparameters(),
         placement=request.placement,
         metadata=request.metadata,
+        estimate=ready and f"/estimates/{ready}",
     )
 
 
-async def _check(
+async def check(
     session: AsyncSession, settings: Settings, project_id: str, request: JobCreate
 ) -> None:
+    """Refuse what no job can do; raises PstError."""
     check_references(request, settings)
     await check_base(session, project_id, request)
 

@@ -18,7 +18,7 @@ FLOAT = 4
 # Bits a value takes by the entropy of its bytes: as measured on finished models. Of what masks
 # keep, magnitudes lie above a threshold, so that exponents are fewer.
 KEPT_BITS: dict[ValueDtype | None, float] = {None: 26.4, "float16": 13.6, "bfloat16": 10.4}
-OTHER_BITS: dict[ValueDtype | None, float] = {None: 25.8, "float16": 13.4, "bfloat16": 10.2}
+OTHER_BITS: dict[ValueDtype | None, float] = {None: 25.8, "float16": 13.7, "bfloat16": 10.4}
 HEADER = 100  # bytes a tensor: its entry in a safetensors header
 
 
