@@ -52,7 +52,7 @@ class StageMemory(Strict):
     """The most bytes that one stage has in use at once, by what they are for."""
 
     process: Count
-    """The interpreter and its libraries; on a GPU, of its own context."""
+    """The interpreter and its libraries; none on a GPU, whose allocator counts alone."""
     weights: Count
     added: Count
     """Factors, scores, masks and masked weights."""

