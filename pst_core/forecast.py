@@ -52,7 +52,7 @@ class StageMemory(Strict):
     """The most bytes that one stage has in use at once, by what they are for."""
 
     process: Count
-    """The interpreter and its libraries; none on a GPU, whose allocator counts alone."""
+    """The interpreter and its libraries; 0 on a GPU, which counts none."""
     weights: Count
     added: Count
     """Factors, scores, masks and masked weights."""
