@@ -45,7 +45,7 @@ class DataForecast(Strict):
     tokens_per_step: Number
     """Of a batch with its padding, on average."""
     sampled: bool
-    """Whether lengths, and for causal-lm the number of blocks, are those of a sample of the rows."""
+    """Whether lengths, and for causal-lm the number of blocks, are those of a sample of rows."""
 
 
 class StageMemory(Strict):
