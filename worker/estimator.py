@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from pydantic import ValidationError
+from sqlalchemy import Executable
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import sync_engine
@@ -66,7 +67,7 @@ def estimate_next(settings: Settings) -> bool:
     return True
 
 
-def _end(estimate: Estimate, ended: Forecast | FailureEvent) -> queries.Executable:
+def _end(estimate: Estimate, ended: Forecast | FailureEvent) -> Executable:
     if isinstance(ended, Forecast):
         return queries.finish(estimate, ended.model_dump(mode="json"))
     logger.warning("%s: %s", estimate.id, ended.message)

@@ -8,6 +8,8 @@ from pst_core.forecast import MemoryForecast, StageMemory
 from pst_core.recipes import Hyperparameters
 from pst_core.spec import CompressionSpec
 
+Changed = dict[str, Any]
+
 # Of a device's memory; the rest is for what fragments, and for who else is there.
 USABLE = 0.9
 # What a GPU's context takes beside what its allocator counts.
@@ -35,7 +37,7 @@ def smallest_change(spec: CompressionSpec, memory: MemoryForecast, limit: int) -
     return None
 
 
-def _changes(spec: CompressionSpec, memory: MemoryForecast) -> Iterator[tuple[dict[str, Any], int]]:
+def _changes(spec: CompressionSpec, memory: MemoryForecast) -> Iterator[tuple[Changed, int]]:
     hyper = spec.resolved_hyperparameters()
     shares = [
         number
@@ -43,12 +45,12 @@ def _changes(spec: CompressionSpec, memory: MemoryForecast) -> Iterator[tuple[di
         if hyper.batch_size % number == 0
     ]
     for number in shares:
-        changed = {"hyperparameters": {"accumulation": number}}
+        changed: Changed = {"hyperparameters": {"accumulation": number}}
         yield changed, _peak(memory, _scale(hyper, number))
     most = shares[-1] if shares else hyper.accumulation
     if hyper.precision == "float32":
-        changed = {"hyperparameters": {"precision": "bfloat16", "accumulation": most}}
-        yield changed, _peak(memory, HALF * _scale(hyper, most))
+        half: Changed = {"hyperparameters": {"precision": "bfloat16", "accumulation": most}}
+        yield half, _peak(memory, HALF * _scale(hyper, most))
     if spec.baseline == "train" and spec.max_drop is None:
         yield (
             {"baseline": "none", "hyperparameters": {"accumulation": most}},

@@ -91,7 +91,9 @@ def ready_for() -> Select[str]:
     )
 
 
-def measurements(project_id: str | None = None) -> Select[str, str, Json, Json, Json]:
+def measurements(
+    project_id: str | None = None,
+) -> Select[str, str | None, Json, Json | None, Json | None]:
     """What jobs have taken, newest first, with what had been foreseen of them.
 
     Args:

@@ -1,8 +1,5 @@
 """The whole forecast of a compression, from its spec and its sources."""
 
-import math
-import os
-
 import torch
 
 from pst_core.errors import InvalidDatasetError
@@ -18,7 +15,7 @@ from pst_core.pretrained import read_config
 from pst_core.recipes import Hyperparameters
 from pst_core.spec import CompressionSpec, Method
 from pst_core.stages import optimizer_steps
-from pst_core.surroundings import device_class
+from pst_core.surroundings import device_class, host_memory
 from pst_core.tasks import make_task
 
 # Forward, gradient of the input, gradient of the weight: as many operations each.
@@ -77,7 +74,10 @@ def forecast(spec: CompressionSpec, sources: Sources, *, unread: str | None = No
         bytes=forecast_sizes(spec, plain, main),
         work=_work(spec, found, main, passes["cpu"]),
         assumed=found.assumed,
-        computed_on=device_class(torch.device("cpu"), memory_bytes=_host_memory()),
+        # What this process may use is less than what a trainer may.
+        computed_on=device_class(torch.device("cpu")).model_copy(
+            update={"memory_bytes": host_memory()}
+        ),
     )
 
 
@@ -113,7 +113,3 @@ def _step(method: Method, batch: float, main: Counted, hyper: Hyperparameters) -
             ranks = hyper.rank + hyper.score_rank + 2
             return FORWARDS_OF_A_STEP * batch + PST_PRODUCTS * ranks * main.entries
     return FORWARDS_OF_A_STEP * batch
-
-
-def _host_memory() -> int:
-    return math.prod(map(os.sysconf, ("SC_PAGE_SIZE", "SC_PHYS_PAGES")))
