@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from app.catalog import service as catalog
+from app.estimates import examples as estimates
 from app.jobs.schemas import JobCreate
 from app.sweeps import examples as sweeps
 from app.webhooks import examples as webhooks
@@ -286,6 +287,7 @@ _JOBS: Final[dict[str, dict[str, Json]]] = {
     "get_dataset": {"200": {"new": UNCHECKED, "invalid": INVALID}},
     "list_models": {"200": {"installed": MODELS}},
     "list_methods": {"200": {"all": catalog.methods().model_dump(mode="json")}},
+    **estimates.examples(SMALLEST, MORE),
     "list_keys": {"200": {"page": _page(KEY)}},
     "create_key": {
         "request": {

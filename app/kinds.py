@@ -234,6 +234,13 @@ REQUESTS = {
         "This Idempotency-Key came with another body before.",
         "Use a new key for a new request.",
     ),
+    "model_not_here": Kind(
+        422,
+        "The model is not here yet",
+        "An estimate is made from a model's configuration, which is on a hub; only jobs fetch.",
+        "Estimate with a model of the same architecture that is here, or with a finished job of "
+        "this one.",
+    ),
     "quota_exceeded": Kind(
         429,
         "The project has as much as it may have",

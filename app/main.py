@@ -14,6 +14,7 @@ from app.artifacts.router import router as artifacts_router
 from app.catalog.router import router as catalog_router
 from app.datasets.router import router as datasets_router
 from app.db import Sessions, async_engine
+from app.estimates.router import router as estimates_router
 from app.events.router import router as events_router
 from app.hub import errors as hub_errors
 from app.hub.router import router as hub_router
@@ -71,6 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
         health.router,
         problem_pages.router,
         jobs_router,
+        estimates_router,
         events_router,
         metrics_router,
         artifacts_router,

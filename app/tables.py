@@ -3,6 +3,7 @@
 from app.artifacts.tables import Artifact
 from app.datasets.tables import Dataset
 from app.db import Base
+from app.estimates.tables import Estimate
 from app.idempotency.tables import IdempotencyKey
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.projects.tables import ApiKey, Project
@@ -14,6 +15,7 @@ __all__ = [
     "Artifact",
     "Base",
     "Dataset",
+    "Estimate",
     "IdempotencyKey",
     "Job",
     "JobEvent",

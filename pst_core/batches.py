@@ -224,13 +224,13 @@ def training_batches(
         raise ValueError("there are no examples to make batches of")
     epoch, done = divmod(start, -(-len(examples) // batch_size))
     while True:
-        batches = _epoch(examples.lengths, batch_size, (seed, epoch))
+        batches = epoch_rows(examples.lengths, batch_size, (seed, epoch))
         for rows in batches[done:]:
             yield collate(examples, rows)
         epoch, done = epoch + 1, 0
 
 
-def _epoch(
+def epoch_rows(
     lengths: NDArray[np.int64], batch_size: int, seeds: tuple[int, int]
 ) -> list[NDArray[np.int64]]:
     """The rows of each batch of one epoch.

@@ -26,7 +26,7 @@ from pst_core.report import Gate, Outcome, Report
 from pst_core.resume import Snapshooter, Yardstick
 from pst_core.spec import CompressionSpec
 from pst_core.stages import Job, Trained, run_stage, stage_steps
-from pst_core.surroundings import identity
+from pst_core.surroundings import device_class, identity
 
 
 def compress(job: Job, out_dir: Path) -> Report:
@@ -62,6 +62,7 @@ def compress(job: Job, out_dir: Path) -> Report:
         cost=main.cost,
         baseline_cost=baseline.cost if baseline else None,
         curve=main.curve,
+        device=device_class(model.device),
         benefit=_benefit(prepared, exported, main) if job.spec.measure_benefit else None,
     )
     job.emit(ResultEvent(report=report))

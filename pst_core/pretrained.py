@@ -11,7 +11,13 @@ from typing import Any, Protocol
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from pst_core.errors import UnsupportedModelError
 from pst_core.formats.folder import read_json
@@ -81,6 +87,20 @@ def model_class(folder: Path) -> type[PreTrainedModel]:
         f"{transformers.__version__} does not have.",
         remedy="Code that comes with a checkpoint is never run.",
     )
+
+
+def read_config(path: Path) -> PreTrainedConfig:
+    """A model's configuration.
+
+    Args:
+        path: The model's folder, or its GGUF file.
+
+    Raises:
+        UnsupportedModelError: It has none that can be read.
+    """
+    with _as_unsupported("The model's configuration cannot be read"):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(**_locally(path))
+    return config
 
 
 def label_names(path: Path) -> tuple[str, ...]:

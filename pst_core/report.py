@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from pst_core.benefit_report import Benefit
 from pst_core.fields import Count, Share, Strict
+from pst_core.forecast import DeviceClass
 from pst_core.recipes import Hyperparameters
 from pst_core.spec import CompressionSpec
 
@@ -167,3 +168,5 @@ class Report(Strict):
     benefit: Benefit | None = None
     """What the formats gain in speed on the machine that made them; null: not measured."""
     curve: tuple[CurvePoint, ...]
+    device: DeviceClass | None = None
+    """Where it was trained; null: a release before this one did not say."""

@@ -29,6 +29,7 @@ from pst_core.memory import forget_peak, peak_memory
 from pst_core.prepare import Prepared, Sources
 from pst_core.progress import Curve, Outlook
 from pst_core.readers import SplitName
+from pst_core.recipes import Hyperparameters
 from pst_core.report import (
     Cost,
     CurvePoint,
@@ -96,7 +97,12 @@ def stage_steps(prepared: Prepared, method: Method) -> int:
     if method == "wanda":
         return 0
     hyper = prepared.task.hyper
-    return math.ceil(hyper.epochs * math.ceil(len(prepared.examples["train"]) / hyper.batch_size))
+    return optimizer_steps(len(prepared.examples["train"]), hyper)
+
+
+def optimizer_steps(examples: int, hyper: Hyperparameters) -> int:
+    """Those of a training on so many examples."""
+    return math.ceil(hyper.epochs * math.ceil(examples / hyper.batch_size))
 
 
 def run_stage(
@@ -126,8 +132,18 @@ def run_stage(
     # What the stage before held is not this one's cost.
     forget_peak(model.device)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    sparse = Converted({}) if method in UNPRUNED else _convert(job, prepared, model)
-    groups = _groups(job.spec, model, sparse, method, prepared)
+    sparse = (
+        Converted({}) if method in UNPRUNED else sparse_layers(model, job.spec, prepared.task.hyper)
+    )
+    groups = parameter_groups(
+        job.spec,
+        model,
+        sparse,
+        method,
+        hyper=prepared.task.hyper,
+        new_head=prepared.task.has_new_head,
+        total_steps=stage_steps(prepared, method),
+    )
     trainable = sum(p.numel() for group in groups for p in group.parameters)
     curve = Curve(job.emit, outlook, sparse.layers)
     if method == "wanda":
@@ -170,7 +186,7 @@ def check_convertible(job: Job, prepared: Prepared) -> None:
         UnsupportedModelError: The model, a pattern of names or an N:M does not fit.
     """
     if job.spec.method not in UNPRUNED:
-        _convert(job, prepared, _load(job, prepared))
+        sparse_layers(_load(job, prepared), job.spec, prepared.task.hyper)
 
 
 def _load(job: Job, prepared: Prepared) -> PreTrainedModel:
@@ -180,8 +196,10 @@ def _load(job: Job, prepared: Prepared) -> PreTrainedModel:
     )
 
 
-def _convert(job: Job, prepared: Prepared, model: PreTrainedModel) -> Converted:
-    spec = job.spec
+def sparse_layers(
+    model: PreTrainedModel, spec: CompressionSpec, hyper: Hyperparameters
+) -> Converted:
+    """Put sparse layers in a model as a spec says; raises UnsupportedModelError."""
     n_of_m = None if spec.pattern == "unstructured" else NOfM(*map(int, spec.pattern.split(":")))
     pruning = Pruning(
         method=spec.method,
@@ -190,30 +208,31 @@ def _convert(job: Job, prepared: Prepared, model: PreTrainedModel) -> Converted:
         include=spec.include,
         exclude=spec.exclude,
     )
-    return convert(model, pruning, prepared.task.hyper)
+    return convert(model, pruning, hyper)
 
 
-def _groups(
+def parameter_groups(
     spec: CompressionSpec,
     model: PreTrainedModel,
     sparse: Converted,
     method: Method,
-    prepared: Prepared,
+    *,
+    hyper: Hyperparameters,
+    new_head: bool,
+    total_steps: int,
 ) -> list[ParameterGroup]:
     """Which parameters train, at which rates; all others are frozen."""
-    hyper, new_head = prepared.task.hyper, prepared.task.has_new_head
-    steps = stage_steps(prepared, method)
     match method:
         case "wanda":
             model.requires_grad_(requires_grad=False)
             return []
         case "pst":
-            return factor_groups(model, sparse, hyper, new_head=new_head, total_steps=steps)
+            return factor_groups(model, sparse, hyper, new_head=new_head, total_steps=total_steps)
         case "lora":
             found = survey(model, include=spec.include, exclude=spec.exclude)
             add_adapters(model, found.prunable, hyper)
             return adapter_groups(model, hyper, new_head=new_head)
-    return full_groups(model, sparse, hyper, new_head=new_head, total_steps=steps)
+    return full_groups(model, sparse, hyper, new_head=new_head, total_steps=total_steps)
 
 
 def _run(

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import platform
+import resource
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import torch
 
 from pst_core.fields import Strict
+from pst_core.forecast import DeviceClass
 from pst_core.formats.manifest import list_files, sha256_of
 from pst_core.spec import CompressionSpec
 
@@ -64,6 +67,29 @@ def environment(device: torch.device) -> dict[str, str]:
         "processor": _processor(),
         "device": "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
     }
+
+
+def device_class(device: torch.device) -> DeviceClass:
+    """What a run's time depends on beside its spec, and how much memory it may use."""
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        memory_bytes = torch.cuda.get_device_properties(device).total_memory
+    else:
+        allowed, _ = resource.getrlimit(resource.RLIMIT_DATA)
+        memory_bytes = host_memory()
+        if allowed != resource.RLIM_INFINITY:
+            memory_bytes = min(memory_bytes, allowed)
+    return DeviceClass(
+        kind="gpu" if on_gpu else "cpu",
+        name=(torch.cuda.get_device_name(device) if on_gpu else _processor())[:200],
+        threads=torch.get_num_threads(),
+        memory_bytes=memory_bytes,
+    )
+
+
+def host_memory() -> int:
+    """Bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -13,6 +13,7 @@ from celery.signals import worker_init, worker_shutting_down
 
 from app.datasets import queries as datasets
 from app.db import sync_engine
+from app.estimates import queries as estimates
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
 from worker.celery import celery_app, roles, settings
 from worker.chores import Chore
@@ -62,13 +63,12 @@ def run_maintenance() -> None:
 def _chores() -> tuple[Chore, ...]:
     """Each looks for work on its timer, and when a message says that there may be some."""
     engine = sync_engine(settings.database_url or "")
+    seconds = settings.poll_seconds
     return (
         Chore(
-            module="worker.checking",
-            waits=datasets.any_unchecked,
-            engine=engine,
-            seconds=settings.poll_seconds,
+            module="worker.checking", waits=datasets.any_unchecked, engine=engine, seconds=seconds
         ),
+        Chore(module="worker.estimator", waits=estimates.waits, engine=engine, seconds=seconds),
     )
 
 

@@ -16,8 +16,11 @@ from sqlalchemy.orm import Session
 
 from app.artifacts import queries as artifact_queries
 from app.artifacts.tables import Kind
+from app.estimates import queries as estimate_queries
+from app.estimates.measured import Measured
 from app.jobs import moves
 from app.jobs.states import Status
+from app.jobs.tables import Job
 from app.settings import Settings
 from app.storage import LocalStorage
 from pst_core.points import reached
@@ -177,8 +180,16 @@ class Attempt:
             if left is not None:
                 if left.status == Status.SUCCEEDED:
                     session.execute(artifact_queries.publish(*held))
+                    _note(session, left)
                 return True
         return False
+
+
+def _note(session: Session, job: Job) -> None:
+    """Keep what the job took, for estimates of others."""
+    report = Report.model_validate(job.result)
+    if measured := Measured.of(report, job.device_seconds):
+        session.execute(estimate_queries.note(job, measured.model_dump(mode="json")))
 
 
 def _refused(error: OSError) -> Failed:

@@ -16,6 +16,7 @@ from app import queue
 from app.artifacts import queries as artifacts
 from app.datasets import queries as datasets
 from app.db import sync_engine
+from app.estimates import queries as estimates
 from app.idempotency import queries as idempotency
 from app.jobs import moves, queries, waiting
 from app.jobs.moves import Backoff
@@ -77,7 +78,8 @@ class Sweeper:
         self._remove_strays()
         with self._sessions.begin() as session:
             gone = list(session.scalars(artifacts.emptied_jobs()))
-            for statement in (*queries.forget(gone), sweeps.forget(), idempotency.expire()):
+            more = (sweeps.forget(), idempotency.expire(), estimates.expire())
+            for statement in (*queries.forget(gone), *more):
                 session.execute(statement)
         reached("job:forgotten")
         self._wake()

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased, defer
 
+from app.estimates.tables import Estimate
 from app.ids import first_id
 from app.jobs.filters import Filters
 from app.jobs.moves import held_by, owned
@@ -182,6 +183,7 @@ def forget(job_ids: Sequence[str]) -> Sequence[Executable]:
     return (
         update(Job).where(Job.waits_for.in_(job_ids)).values(waits_for=None),
         delete(SweepPick).where(SweepPick.job_id.in_(job_ids)),
+        delete(Estimate).where(Estimate.job_id.in_(job_ids)),
         delete(JobMetric).where(JobMetric.job_id.in_(job_ids)),
         delete(JobEvent).where(JobEvent.job_id.in_(job_ids)),
         delete(Job).where(Job.id.in_(job_ids)),

@@ -47,6 +47,8 @@ class ResolvedJob(BaseModel):
     """Every value the run would use, the preset's included."""
     placement: Placement
     metadata: dict[str, str]
+    estimate: str | None = None
+    """The path of a ready estimate of this very spec; null: `POST /estimates` makes one."""
 
 
 class JobProgress(BaseModel):

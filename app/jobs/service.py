@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.datasets import references as uploads
+from app.estimates import queries as estimates
 from app.ids import new_id
 from app.jobs import moves, queries
 from app.jobs.changes import ChangedJobs
@@ -65,11 +66,15 @@ async def resolve(
         PstError: As for `submit`.
     """
     await check(session, settings, project_id, request)
+    spec = request.model_dump(mode="json", exclude=NO_SPEC)
+    which = {"project_id": project_id, "sha256": estimates.hash_spec(spec)}
+    ready = await session.scalar(estimates.ready_for(), which)
     return ResolvedJob(
         spec=CompressionSpec.model_validate(request.model_dump(exclude=NO_SPEC)),
         hyperparameters=request.resolved_hyperparameters(),
         placement=request.placement,
         metadata=request.metadata,
+        estimate=ready and f"/estimates/{ready}",
     )
 
 

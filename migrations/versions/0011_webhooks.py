@@ -1,7 +1,7 @@
 """Webhook endpoints, and what is delivered to them.
 
 Revision ID: 0011
-Revises: 0009
+Revises: 0010
 """
 
 import sqlalchemy as sa

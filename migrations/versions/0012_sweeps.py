@@ -1,7 +1,7 @@
 """Sweeps, jobs that wait for the one that is their yardstick, and the pick of a sweep.
 
 Revision ID: 0012
-Revises: 0009
+Revises: 0011
 """
 
 import sqlalchemy as sa

@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts.tables import Artifact
 from app.datasets.tables import Dataset
+from app.estimates import queries as estimates
+from app.estimates.tables import Estimate
 from app.ids import new_id
 from app.jobs.tables import Job, JobEvent
 from app.projects.service import NewKey, create_key
@@ -35,6 +37,7 @@ NOBODYS: Ids = {
     "job_id": "job_" + "0" * 32,
     "key_id": "00000000",
     "dataset_id": "ds_" + "0" * 32,
+    "estimate_id": "est_" + "0" * 32,
     "sweep_id": "swp_" + "0" * 32,
     "endpoint_id": "whe_" + "0" * 32,
     "delivery_id": "msg_" + "0" * 32,
@@ -48,6 +51,7 @@ TABLES = (
     Artifact,
     ApiKey,
     Dataset,
+    Estimate,
     Sweep,
     SweepPick,
     WebhookEndpoint,
@@ -76,7 +80,14 @@ def foreign_job(
     submit(sessions, foreign_key.project_id, sweep_id=sweep["id"])
     job = claim(sessions)
     publish(sessions, settings, job, checkpoints)
+    with sessions.begin() as session:
+        session.execute(estimates.ask(estimate_of(job.id), job.project_id, job.spec))
     return job
+
+
+def estimate_of(job_id: str) -> str:
+    """The id of the one that is as much another project's, or nobody's, as the job."""
+    return job_id.replace("job_", "est_")
 
 
 @pytest.fixture
@@ -90,6 +101,7 @@ def foreign_ids(
     return {
         "dataset_id": dataset.id,
         "job_id": foreign_job.id,
+        "estimate_id": estimate_of(foreign_job.id),
         "key_id": foreign_key.id,
         "sweep_id": str(foreign_job.sweep_id),
         "endpoint_id": endpoint_id,

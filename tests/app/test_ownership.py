@@ -5,6 +5,7 @@ from sqlalchemy import Connection, Table, insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.estimates.tables import Estimate
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.projects.service import NewKey
 from app.projects.tables import Project
@@ -49,6 +50,10 @@ def test_what_refers_to_an_endpoint_refers_to_its_project_too() -> None:
 @pytest.mark.parametrize(
     ("table", "values"),
     [
+        (
+            Estimate,
+            {"id": "est_1", "spec": {}, "spec_sha256": b"", "measured": {}},
+        ),
         (JobEvent, {"seq": 2, "attempt": 0, "type": "x", "data": {}}),
         (
             JobMetric,
@@ -68,7 +73,7 @@ def test_nothing_can_be_written_to_another_projects_job(
     sessions: sessionmaker[Session],
     key: NewKey,
     foreign_key: NewKey,
-    table: type[JobEvent | JobMetric],
+    table: type[Estimate | JobEvent | JobMetric],
     values: dict[str, object],
 ) -> None:
     job_id = submit(sessions, foreign_key.project_id)

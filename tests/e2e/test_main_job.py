@@ -245,3 +245,21 @@ def write_shuffled(folder: Path) -> None:
             writer = csv.writer(file)
             writer.writerow(["text", "label"])
             writer.writerows(zip((row.cells["text"] for row in rows), labels, strict=True))
+
+
+def test_what_it_took_tells_what_the_next_one_will(service: Service, job: dict[str, Any]) -> None:
+    """Asked until the finished job's own estimate, which waits for all others, has had its turn."""
+    for seed in range(2, 8):
+        asked = service.client.post("/estimates", json=SPEC | {"seed": seed})
+        path = asked.raise_for_status().headers["location"]
+        found = service.client.get(path, params={"wait": 60}, timeout=90).json()
+        (device,) = found["devices"]
+        if device["seconds"]["jobs"]:
+            break
+
+    assert device["seconds"]["jobs"] == [job["id"]]
+    cost = job["result"]["cost"]
+    assert cost["seconds"] / 2 < device["seconds"]["training"] < cost["seconds"] * 2
+    (compared,) = service.client.get("/estimates/accuracy").json()["data"]
+    assert 0.75 < compared["peak_memory_bytes"]["ratio"] < 1.25
+    assert 0.95 < compared["bytes"]["packed"]["ratio"] < 1.05

@@ -1,0 +1,1 @@
+"""What jobs will take, before a device is spent on them."""

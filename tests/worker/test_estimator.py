@@ -1,0 +1,108 @@
+"""An estimate from the queue to its forecast, by the real child, on a real model."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.estimates import queries
+from app.estimates.tables import Estimate, State
+from app.ids import new_id
+from app.projects.service import NewKey
+from app.settings import Settings
+from pst_core.forecast import Forecast
+from pst_core.spec import CompressionSpec
+from tests.jobs import SPEC
+from worker import estimator
+
+
+def ask(sessions: sessionmaker[Session], project_id: str, spec: dict[str, Any]) -> str:
+    estimate_id = new_id("est")
+    document = CompressionSpec.model_validate(spec).model_dump(mode="json")
+    with sessions.begin() as session:
+        session.execute(queries.ask(estimate_id, project_id, document))
+    return estimate_id
+
+
+def row(sessions: sessionmaker[Session], estimate_id: str) -> Estimate:
+    with sessions() as session:
+        return session.scalars(select(Estimate).where(Estimate.id == estimate_id)).one()
+
+
+@pytest.mark.usefixtures("engine")
+def test_without_an_estimate_there_is_nothing_to_do(settings: Settings) -> None:
+    assert not estimator.estimate_next(settings)
+
+
+def test_a_real_model_is_estimated_by_the_child(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    estimate_id = ask(sessions, key.project_id, SPEC)
+
+    assert estimator.estimate_next(settings)
+
+    found = row(sessions, estimate_id)
+    assert found.status == State.READY, found.error
+    forecast = Forecast.model_validate(found.forecast)
+    assert (forecast.matrices, forecast.data.labels) == (36, 2)
+    assert forecast.steps == 642
+    assert not list((settings.scratch_dir / "estimates").iterdir())
+
+
+def test_what_a_job_would_fail_with_fails_its_estimate(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    estimate_id = ask(sessions, key.project_id, SPEC | {"hyperparameters": {"max_length": 1024}})
+
+    estimator.estimate_next(settings)
+
+    found = row(sessions, estimate_id)
+    assert found.status == State.FAILED
+    assert found.error is not None
+    assert found.error["field"] == "hyperparameters.max_length"
+
+
+def test_a_model_on_a_hub_is_not_fetched(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    estimate_id = ask(sessions, key.project_id, SPEC | {"model": "hub:org/name"})
+
+    estimator.estimate_next(settings)
+
+    found = row(sessions, estimate_id)
+    assert found.error is not None
+    assert found.error["code"] == "model_not_here"
+
+
+def test_who_was_lost_is_followed_by_another(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    estimate_id = ask(sessions, key.project_id, SPEC | {"model": "hub:org/name"})
+    with sessions.begin() as session:
+        lost = session.scalars(queries.claim()).one()
+    assert not estimator.estimate_next(settings)
+    with sessions.begin() as session:
+        session.execute(update(Estimate).values(lease_until=Estimate.created_at))
+
+    assert estimator.estimate_next(settings)
+
+    assert row(sessions, estimate_id).attempt == 2
+    with sessions.begin() as session:
+        session.execute(queries.finish(lost, {}))
+    assert row(sessions, estimate_id).status == State.FAILED
+
+
+def test_one_that_is_waited_for_comes_before_those_of_finished_jobs(
+    sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    from tests.jobs import bring_to, job_row
+
+    job = job_row(sessions, bring_to(sessions, key.project_id, "succeeded"))
+    with sessions.begin() as session:
+        session.execute(queries.note(job, {"any": "thing"}))
+    asked = ask(sessions, key.project_id, SPEC)
+
+    with sessions.begin() as session:
+        assert session.scalars(queries.claim()).one().id == asked
+        assert session.scalars(queries.claim()).one().job_id == job.id

@@ -1,0 +1,172 @@
+"""``python -m worker.estimator``: claim one estimate, have a child work it out, write it down.
+
+Started by a chore of the maintenance worker, see chores.py.
+"""
+
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+from sqlalchemy import Executable
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.db import sync_engine
+from app.estimates import queries
+from app.estimates.tables import Estimate, Json
+from app.settings import Settings
+from pst_core.errors import ModelNotFoundError, PstError
+from pst_core.events import FailureEvent
+from pst_core.forecast import Forecast
+from pst_core.references import DataSource, locate_dataset, locate_model, parse_reference
+from pst_core.spec import CompressionSpec
+from worker.devices import Device
+from worker.joblog import JobLog
+from worker.process import ChildProcess, adopt_orphans
+
+logger = logging.getLogger(__name__)
+
+PROGRAM = ("-P", "-m", "worker.forecasting")
+CHILD_SECONDS = 120.0  # less than its lease
+CPU_SECONDS = 240
+MEMORY_BYTES = 4 * 2**30
+GRACE_SECONDS = 5.0
+MOST_BASES = 10
+HUB = "it lies on a hub, and only jobs fetch"
+
+
+class NotHereError(ModelNotFoundError):
+    """Only a job would fetch it."""
+
+    code = "model_not_here"
+
+
+def main() -> None:
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    adopt_orphans()
+    estimate_next(Settings())
+
+
+def estimate_next(settings: Settings) -> bool:
+    """Work out one estimate; False where none waits."""
+    sessions = sessionmaker(sync_engine(settings.database_url or ""), expire_on_commit=False)
+    with sessions.begin() as session:
+        estimate = session.scalars(queries.claim()).one_or_none()
+    if estimate is None:
+        return False
+    scratch = settings.scratch_dir / "estimates" / f"{estimate.id}-{estimate.attempt}"
+    scratch.mkdir(parents=True)
+    try:
+        ended = _work_out(settings, sessions, estimate, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    with sessions.begin() as session:
+        session.execute(_end(estimate, ended))
+    return True
+
+
+def _end(estimate: Estimate, ended: Forecast | FailureEvent) -> Executable:
+    if isinstance(ended, Forecast):
+        return queries.finish(estimate, ended.model_dump(mode="json"))
+    logger.warning("%s: %s", estimate.id, ended.message)
+    return queries.fail(estimate, ended.model_dump(mode="json", exclude={"type"}))
+
+
+def _work_out(
+    settings: Settings, sessions: sessionmaker[Session], estimate: Estimate, scratch: Path
+) -> Forecast | FailureEvent:
+    if estimate.attempt > queries.MAX_ATTEMPTS:
+        return _crashed("Whoever worked it out was lost, again and again.")
+    spec = CompressionSpec.model_validate(estimate.spec)
+    try:
+        with sessions() as session:
+            model = _locate(session, settings, estimate.project_id, spec.model)
+        dataset = _data(settings, spec)
+    except PstError as error:
+        return FailureEvent.of(error)
+    task: Json = {
+        "spec": estimate.spec,
+        "model": str(model),
+        "dataset": dataset and str(dataset.path),
+        "where": dataset and dataset.where,
+        "unread": None if dataset else f"The dataset is not read: {HUB}",
+    }
+    return _ask_child(task, scratch)
+
+
+def _locate(session: Session, settings: Settings, project_id: str, text: str) -> Path:
+    """The model that has the architecture: of a job, that which it was made from."""
+    for _ in range(MOST_BASES):
+        scheme = parse_reference(text).scheme
+        if scheme == "hub":
+            raise NotHereError(
+                f"{text}: {HUB}.",
+                field="model",
+                remedy="Estimate with a model of the same architecture that is here.",
+            )
+        if scheme != "job":
+            return locate_model(text, roots=settings.file_roots)
+        base = session.scalar(queries.base_of(project_id, text))
+        if base is None:
+            break
+        text = base
+    raise ModelNotFoundError(f"What {text} was made from is not known any more.", field="model")
+
+
+def _data(settings: Settings, spec: CompressionSpec) -> DataSource | None:
+    if parse_reference(spec.dataset.ref).scheme == "hub":
+        return None
+    return locate_dataset(spec.dataset.ref, roots=settings.file_roots)
+
+
+def _ask_child(task: Json, scratch: Path) -> Forecast | FailureEvent:
+    lock = os.open(scratch / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    device, log = Device("cpu", lock, MEMORY_BYTES), JobLog()
+    deadline = time.monotonic() + CHILD_SECONDS
+    try:
+        with ChildProcess(
+            task,
+            scratch=scratch,
+            device=device,
+            log=log,
+            program=PROGRAM,
+            limits={"CPU": CPU_SECONDS},
+        ) as child:
+            told = None
+            for line in child.lines():
+                told = told or line
+                if time.monotonic() > deadline:
+                    return _crashed(f"It was not done after {CHILD_SECONDS:.0f} s.")
+            status = child.wait(GRACE_SECONDS)
+    finally:
+        os.close(lock)
+    if told is None:
+        logger.error("a forecast's output ends with:\n%s", log.recent())
+        return _crashed(f"Whoever worked it out ended with {status}.")
+    return _parse(told)
+
+
+def _parse(line: bytes) -> Forecast | FailureEvent:
+    """What the child has told; it has parsed a user's files, and is not trusted."""
+    try:
+        if b'"type":"failure"' in line[:40]:
+            return FailureEvent.model_validate_json(line)
+        if b"\\u0000" not in line:  # PostgreSQL stores no NUL
+            return Forecast.model_validate_json(line)
+    except ValidationError:
+        logger.exception("what a forecast's process wrote is none")
+    return FailureEvent(code="protocol", message="What was worked out is no forecast.")
+
+
+def _crashed(message: str) -> FailureEvent:
+    return FailureEvent(
+        code="internal",
+        message=message,
+        remedy="Ask again, or post the job with a small split first.",
+    )
+
+
+if __name__ == "__main__":
+    main()
