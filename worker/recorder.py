@@ -29,9 +29,7 @@ FLUSH_SECONDS = 0.5
 ROWS = 1000  # a statement takes 65,535 parameters
 MAX_PENDING_METRICS = 10_000  # kept while the database is away; the oldest go first
 
-Recordable = (
-    PhaseEvent | DownloadEvent | DataEvent | ProgressEvent | EvaluationEvent | ResumedEvent
-)
+Recordable = PhaseEvent | DownloadEvent | DataEvent | ProgressEvent | EvaluationEvent | ResumedEvent
 
 
 class Recorder:
