@@ -20,7 +20,6 @@ from pst_core.dataset_profile import Dialect, ProfileLimits
 from pst_core.errors import InvalidDatasetError
 from pst_core.readers import dialect_of, records
 
-# A CSV cannot tell CR LF from LF inside of quotes for every writer, nor hold NUL or surrogates.
 TEXT = st.text(
     st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=30
 )
@@ -56,7 +55,7 @@ def refusal(path: Path) -> str:
     encoding=st.sampled_from(ENCODINGS),
     packed=st.booleans(),
 )
-def test_what_csv_writes_reads_back_in_every_dialect(  # noqa: PLR0913, PLR0917  # six dimensions
+def test_what_csv_writes_reads_back_in_every_dialect(
     tmp_path: Path,
     rows: Sequence[tuple[str, str]],
     delimiter: str,
@@ -87,6 +86,8 @@ def test_what_csv_writes_reads_back_in_every_dialect(  # noqa: PLR0913, PLR0917 
 def test_what_pandas_writes_reads_back(
     tmp_path: Path, rows: Sequence[tuple[str, str]], separator: str
 ) -> None:
+    # pandas puts no quotes around a CR that stands alone, which is then a line's end.
+    rows = [(text.replace("\r", "\n"), label) for text, label in rows]
     frame = pd.DataFrame(rows, columns=["text", "label"])
     frame.to_csv(tmp_path / "d.csv", sep=separator)
     frame.to_json(tmp_path / "d.jsonl", orient="records", lines=True)
