@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import h11
@@ -67,7 +67,7 @@ class Connection(H11Protocol):
         Raises:
             EOFError: The file ends before.
         """
-        self.conn.send_with_data_passthrough(h11.Data(data=_Length(stop - start)))
+        self.conn.send_with_data_passthrough(h11.Data(data=cast("bytes", _Length(stop - start))))
         piece = PIECE
         with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
             while start < stop:

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pst_core.dataset_spec import Dataset, Role, Splits
+from pst_core.dataset_spec import Dataset, Role, SplitName, Splits
 from pst_core.errors import InvalidDatasetError
-from pst_core.readers import SPLITS, SplitName, split_files
+from pst_core.events import DataEvent
+from pst_core.readers import SPLITS, split_files
 from pst_core.references import DataSource
 from pst_core.report import DataSummary
+from pst_core.roles import resolve
 from pst_core.rows import DataFile, Fault, Row, Table, Target
 from pst_core.shuffle import stratified
 
@@ -68,8 +70,17 @@ class SplitData:
         return int(np.count_nonzero(self._is_in(split)))
 
     def summary(self) -> DataSummary:
-        rows: dict[str, int] = {name: self.count(name) for name in SPLITS}
-        return DataSummary(sha256=self.sha256, labels=self.labels, rows=rows)
+        columns: dict[str, str] = {str(k): name for k, name in self.table.columns.items()}
+        return DataSummary(
+            sha256=self.sha256, labels=self.labels, rows={**self._sizes()}, columns=columns
+        )
+
+    def event(self) -> DataEvent:
+        """What the job's owner is told as soon as the data is read."""
+        return DataEvent(columns={**self.table.columns}, rows=self._sizes())
+
+    def _sizes(self) -> dict[SplitName, int]:
+        return {name: self.count(name) for name in SPLITS}
 
     def _is_in(self, split: SplitName) -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = self.split_of == SPLITS.index(split)
@@ -87,12 +98,12 @@ class Survey:
         self._target = table.target
         self._roles = [role for role in ROLES if role in table.columns]
         for file in table.files:
-            split = UNUSED if file.split is None else SPLITS.index(file.split)
             for row in table.read(file):
                 if isinstance(row, Fault):
                     self._add_fault(row)
                 else:
-                    self._add(row, split)
+                    split = file.split or row.split
+                    self._add(row, UNUSED if split is None else SPLITS.index(split))
 
     @property
     def class_of(self) -> NDArray[np.int32]:
@@ -149,11 +160,20 @@ def load_splits(
         InvalidDatasetError: With the field or the rows at fault.
     """
     files = _open(dataset, source.path)
-    table = Table(files=files, columns=columns, target=target, where=source.where)
+    table = Table(
+        files=files,
+        columns=_resolved(columns, dataset, files),
+        target=target,
+        where=source.where,
+        split_column=dataset.split_column,
+    )
     survey = Survey(table)
     _refuse_faults(survey.faults, survey.fault_count)
-    _refuse_empty(files, survey.split_of)
-    given = source.path.is_dir()
+    given = source.path.is_dir() or dataset.split_column is not None
+    if dataset.split_column is None:
+        _refuse_empty(files, survey.split_of)
+    else:
+        _refuse_unsplit(dataset.split_column, survey.split_of)
     split_of = survey.split_of if given else _carve(survey, dataset.splits or Splits(), seed)
     labels = _labels(survey, split_of) if target == "class" else ()
     data = SplitData(table=table, labels=labels, split_of=split_of, sha256=survey.sha256(split_of))
@@ -165,15 +185,39 @@ def load_splits(
 def _open(dataset: Dataset, path: Path) -> tuple[DataFile, ...]:
     if not path.is_dir():
         return (DataFile.of(path),)
-    if dataset.splits is not None:
-        raise InvalidDatasetError(
-            f"{path.name} is a folder, which brings its own splits.",
-            field="dataset.splits",
-            remedy="Leave dataset.splits out.",
-        )
+    said = {"splits": dataset.splits, "split_column": dataset.split_column}
+    for name, value in said.items():
+        if value is not None:
+            raise InvalidDatasetError(
+                f"{path.name} is a folder, which brings its own splits.",
+                field=f"dataset.{name}",
+                remedy=f"Leave dataset.{name} out.",
+            )
     return tuple(
         DataFile.of(file, split) for split, files in split_files(path).items() for file in files
     )
+
+
+def _resolved(
+    columns: Mapping[Role, str], dataset: Dataset, files: Sequence[DataFile]
+) -> Mapping[Role, str]:
+    """The columns, with what the spec does not say looked for in the first record there is."""
+    given = dataset.columns.model_dump(exclude_none=True)
+    said = {role for role, name in columns.items() if role in given or name != role}
+    for file in files:
+        for _, record in file.records():
+            return resolve(columns, [name for name in record if isinstance(name, str)], said=said)
+    return columns
+
+
+def _refuse_unsplit(column: str, split_of: NDArray[np.int8]) -> None:
+    for split in ("train", "test"):
+        if SPLITS.index(split) not in split_of:
+            raise InvalidDatasetError(
+                f"No row's column {column!r} says {split}.",
+                field="dataset.split_column",
+                remedy="It needs rows to train on and rows to test on.",
+            )
 
 
 def _digest(cells: Sequence[str]) -> bytes:

@@ -70,7 +70,8 @@ def encoding_of(path: Path) -> Encoding:
 
 def _checked(path: Path, limits: ReadLimits, *, errors: str) -> Iterator[str]:
     encoding = "utf-16" if encoding_of(path) == "utf-16" else "utf-8-sig"
-    capped = io.BufferedReader(_Capped(path, limits.bytes), BUFFER)
+    raw: io.RawIOBase = _Capped(path, limits.bytes)
+    capped = io.BufferedReader(raw, BUFFER)
     number = 0
     with closing(io.TextIOWrapper(capped, encoding=encoding, errors=errors, newline="")) as file:
         while line := file.readline(LINE_LIMIT + 1):

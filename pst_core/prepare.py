@@ -9,9 +9,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pst_core.batches import Examples
 from pst_core.bootstrap import Sample
 from pst_core.data import SplitData, load_splits
+from pst_core.dataset_spec import SplitName
 from pst_core.errors import InvalidDatasetError
 from pst_core.pretrained import load_tokenizer
-from pst_core.readers import SPLITS, SplitName
+from pst_core.readers import SPLITS
 from pst_core.references import DataSource
 from pst_core.spec import CompressionSpec
 from pst_core.tasks import Task, make_task

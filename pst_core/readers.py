@@ -14,6 +14,7 @@ from pst_core.errors import InvalidDatasetError
 from pst_core.json_lines import json_records
 from pst_core.lines import read_lines
 from pst_core.parquet_rows import parquet_records
+from pst_core.roles import SPLIT_NAMES
 from pst_core.separated import CSV_DIALECTS, TSV_DIALECTS, separated_records, sniff
 
 Record = Mapping[object, object]
@@ -23,11 +24,6 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
 DIALECTS = {".csv": CSV_DIALECTS, ".tsv": TSV_DIALECTS}
 UNLIMITED = ReadLimits()
-SPLIT_NAMES: dict[SplitName, tuple[str, ...]] = {
-    "train": ("train",),
-    "validation": ("validation", "valid", "dev"),
-    "test": ("test",),
-}
 # A hub names its shards train-00000-of-00002.parquet, older ones with a hash before the suffix.
 SPLIT_FILE = re.compile(
     r"(?P<name>[a-z]+)(-(?P<number>\d+)-of-(?P<count>\d+)(-[0-9a-f]+)?)?\.(?P<suffix>.+)"

@@ -4,25 +4,31 @@ File formats live in readers.py; splits, labels and the dataset as a whole in da
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pst_core.dataset_spec import Role
+from pst_core.dataset_spec import Role, SplitName
 from pst_core.errors import InvalidDatasetError
 from pst_core.fields import is_storable
-from pst_core.readers import Record, SplitName, records
+from pst_core.readers import Record, records
+from pst_core.roles import are_names, split_named
 
 Target = Literal["class", "number", "none"]
+NAMES_SHOWN = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One example: its cells by role, and its place, such as ``train.csv, line 7``."""
+    """One example: its cells by role, and its place, such as ``train.csv, line 7``.
+
+    Its split stands here where a column says it.
+    """
 
     cells: Mapping[Role, str]
     place: str
+    split: SplitName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +84,14 @@ class Table:
         columns: The column of each role.
         target: What the column of the role ``label`` holds.
         where: Keep only the records whose column (first) has this value (second).
+        split_column: What says the split of each row; None: its file does, or it is carved.
     """
 
     files: tuple[DataFile, ...]
     columns: Mapping[Role, str]
     target: Target
     where: tuple[str, str] | None = None
+    split_column: str | None = None
 
     def read(self, file: DataFile) -> Iterator[Row | Fault]:
         """The rows of one of the files, and those that cannot be used.
@@ -98,13 +106,17 @@ class Table:
                 yield self._row(record, place)
 
     def _require_columns(self, record: Record, place: str) -> None:
-        for role, column in self.columns.items():
+        needed = {f"dataset.columns.{role}": column for role, column in self.columns.items()}
+        if self.split_column is not None:
+            needed["dataset.split_column"] = self.split_column
+        for field, column in needed.items():
             if column not in record:
-                there = ", ".join(str(name) for name in record if name is not None)
+                there = [str(name) for name in record if name is not None]
+                remedy = f"Its columns are: {_shown(there)}."
+                if not are_names(there):
+                    remedy += " If that is a row, put a line with the columns' names above it."
                 raise InvalidDatasetError(
-                    f"{place} has no column {column!r}.",
-                    field=f"dataset.columns.{role}",
-                    remedy=f"Its columns are: {there}.",
+                    f"{place} has no column {column!r}.", field=field, remedy=remedy
                 )
 
     def _row(self, record: Record, place: str) -> Row | Fault:
@@ -121,7 +133,26 @@ class Table:
             if number and not _is_finite(cell):
                 return Fault(place, role, f"the column {column!r} holds no finite number")
             cells[role] = cell
-        return Row(cells, place)
+        return Row(cells, place, self._split(record, place))
+
+    def _split(self, record: Record, place: str) -> SplitName | None:
+        if self.split_column is None:
+            return None
+        value = record.get(self.split_column)
+        split = split_named(value)
+        if split is None:
+            raise InvalidDatasetError(
+                f"{place}: the column {self.split_column!r} says {str(value)[:50]!r}, and of "
+                "splits there are train, validation and test.",
+                field="dataset.split_column",
+                remedy="Have it say one of them in every row, or carve the splits.",
+            )
+        return split
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(name[:100] for name in names[:NAMES_SHOWN]) + more
 
 
 def _overflows(record: Record) -> bool:

@@ -6,11 +6,14 @@ Decided once, from the file's beginning alone, so that the same file always read
 import csv
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pst_core.dataset_profile import Dialect, ReadLimits
 from pst_core.errors import InvalidDatasetError
 from pst_core.lines import LINE_LIMIT
+
+if TYPE_CHECKING:
+    import _csv
 
 FIELD_LIMIT = 1_000_000  # characters; a longer cell is a broken quote, not a text
 RECORD_LIMIT = LINE_LIMIT  # characters; a record of many lines is no longer than one of one
@@ -185,7 +188,7 @@ def _fit(prefix: Sequence[str], dialect: Dialect, *, whole: bool) -> Fit:
     return Fit(header, alike / count if count else 1.0)
 
 
-def _reader(lines: Iterator[str], dialect: Dialect) -> "csv._reader":
+def _reader(lines: Iterator[str], dialect: Dialect) -> "_csv.Reader":
     doubled = dialect.escape == "doubled"
     return csv.reader(
         lines,

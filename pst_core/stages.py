@@ -19,6 +19,7 @@ from pst_core.convert import (
     materialize,
     trained_factors,
 )
+from pst_core.dataset_spec import SplitName
 from pst_core.errors import InvalidDatasetError
 from pst_core.events import Emit, EvaluationEvent, Stage
 from pst_core.factors import Factors
@@ -28,7 +29,6 @@ from pst_core.masks import NOfM
 from pst_core.memory import forget_peak, peak_memory
 from pst_core.prepare import Prepared, Sources
 from pst_core.progress import Curve, Outlook
-from pst_core.readers import SplitName
 from pst_core.recipes import Hyperparameters
 from pst_core.report import (
     Cost,

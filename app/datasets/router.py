@@ -60,7 +60,7 @@ async def offered(
     state = request.app.state
     digests = {"Content-Digest": content_digest, "Repr-Digest": repr_digest}
     return Upload(
-        sessions=state.sessions,
+        sessions=state.sessions.writing,
         settings=state.settings,
         storage=state.storage,
         project_id=project_id,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
+from sqlalchemy import Row
 
 from pst_core.forecast import DeviceClass, WorkForecast
 from pst_core.report import Report
@@ -82,9 +83,9 @@ class Measurement:
     measured: Measured
 
     @classmethod
-    def of(cls, project_id: str, job_id: str, *documents: dict[str, Any]) -> "Measurement":
-        """From a row: the spec, the forecast and what was measured."""
-        spec, forecast, measured = documents
+    def of(cls, row: Row[Any]) -> "Measurement":
+        """From a row of `queries.measurements`."""
+        project_id, job_id, spec, forecast, measured = row
         return cls(
             project_id=project_id,
             job_id=job_id,

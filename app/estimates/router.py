@@ -76,7 +76,7 @@ async def create_estimate(
     async def done() -> EstimateDetail:
         # By now it is committed, so that a worker finds it.
         await run_in_threadpool(queue.wake_chores, state.celery)
-        return await service.wait(state.sessions, project_id, estimate_id, wait)
+        return await service.wait(state.sessions.reading, project_id, estimate_id, wait)
 
     return Answered(done)
 
@@ -100,4 +100,4 @@ async def get_estimate(
     if not wait or found.status in service.DONE:
         return found
     await release(session)
-    return await service.wait(request.app.state.sessions, project_id, estimate_id, wait)
+    return await service.wait(request.app.state.sessions.reading, project_id, estimate_id, wait)

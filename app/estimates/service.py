@@ -16,8 +16,9 @@ from app.estimates.schemas import (
 from app.estimates.tables import Estimate, State
 from app.estimates.timing import forecast_seconds, same_shape
 from app.ids import new_id
-from app.jobs import service as jobs
+from app.jobs.references import check
 from app.jobs.schemas import JobCreate
+from app.jobs.service import NO_SPEC
 from app.problems import Problem, not_found
 from app.settings import Settings
 from pst_core.forecast import DeviceClass, Forecast
@@ -39,7 +40,7 @@ async def submit(
         Problem: 422 where the model would have to be fetched first; 429 where the project has too
             many that are not done.
     """
-    await jobs.check(session, settings, project_id, request)
+    await check(session, settings, project_id, request)
     if parse_reference(request.model).scheme == "hub":
         raise Problem(
             422,
@@ -57,7 +58,7 @@ async def submit(
             remedy="Wait until some are.",
             headers={"Retry-After": "10"},
         )
-    estimate_id, spec = new_id("est"), request.model_dump(mode="json", exclude=jobs.NO_SPEC)
+    estimate_id, spec = new_id("est"), request.model_dump(mode="json", exclude=NO_SPEC)
     await session.execute(queries.ask(estimate_id, project_id, spec))
     return estimate_id
 
@@ -76,7 +77,7 @@ async def show(session: AsyncSession, project_id: str, estimate_id: str) -> Esti
     if shown.forecast is None:
         return shown
     rows = await session.execute(queries.measurements())
-    known = [Measurement.of(*row) for row in rows]
+    known = [Measurement.of(row) for row in rows]
     return shown.model_copy(update={"devices": _devices(found, shown.forecast, known)})
 
 
@@ -96,7 +97,7 @@ async def wait(
 async def accuracies(session: AsyncSession, project_id: str) -> Accuracies:
     """What was foreseen of the project's jobs, and what they took."""
     rows = list(await session.execute(queries.measurements(project_id)))
-    compared = [(Measurement.of(*row), Forecast.model_validate(row[3])) for row in rows]
+    compared = [(Measurement.of(row), Forecast.model_validate(row[3])) for row in rows]
     return Accuracies(data=accuracy.compare(compared))
 
 

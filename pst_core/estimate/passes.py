@@ -76,7 +76,7 @@ def _note(kept: dict[int, Tensor], owned: set[int]) -> Callable[[Tensor], Tensor
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata  # noqa: SLF001 -- on `meta` none has an address
+    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001 -- on `meta` none has an address
 
 
 @contextmanager

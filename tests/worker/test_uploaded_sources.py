@@ -17,6 +17,7 @@ from app.projects.service import NewKey
 from app.settings import Settings
 from app.storage import LocalStorage
 from pst_core.data import load_splits
+from pst_core.readers import SPLITS
 from pst_core.references import DataSource
 from pst_core.spec import CompressionSpec
 from tests import datasets
@@ -85,8 +86,10 @@ def test_the_trainer_gets_a_file_that_it_can_read(
     read = bench.script.with_name(name)
     assert read.read_bytes() == content
     spec = CompressionSpec.model_validate(job.spec)
-    splits = load_splits(spec, DataSource(path=read))
-    assert sum(len(splits.rows(split)) for split in ("train", "validation", "test")) == 40
+    splits = load_splits(
+        spec.dataset, DataSource(path=read), columns=spec.columns(), target="class", seed=0
+    )
+    assert sum(splits.count(split) for split in SPLITS) == 40
 
 
 def test_bytes_that_changed_in_the_storage_are_not_trained_on(

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 
 from pst_core.errors import InvalidDatasetError, UnsupportedModelError
-from pst_core.readers import SPLIT_FILE, SPLIT_NAMES
+from pst_core.readers import SPLIT_FILE
+from pst_core.roles import SPLIT_NAMES
 from worker.fetching.repository import RemoteFile
 
 WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
