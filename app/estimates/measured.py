@@ -1,10 +1,10 @@
 """What finished jobs have taken, as later estimates use it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import Row
 
 from pst_core.forecast import DeviceClass, WorkForecast
 from pst_core.report import Report
@@ -83,7 +83,7 @@ class Measurement:
     measured: Measured
 
     @classmethod
-    def of(cls, row: Row[Any]) -> "Measurement":
+    def of(cls, row: Sequence[Any]) -> "Measurement":
         """From a row of `queries.measurements`."""
         project_id, job_id, spec, forecast, measured = row
         return cls(
