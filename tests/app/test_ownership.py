@@ -29,7 +29,12 @@ def test_what_refers_to_a_job_or_sweep_refers_to_its_project_too(table: Table) -
         (*constraint.column_keys, *(key.target_fullname for key in constraint.elements))
         for constraint in table.foreign_key_constraints
     }
-    columns = (("job_id", "jobs"), ("waits_for", "jobs"), ("sweep_id", "sweeps"))
+    columns = (
+        ("job_id", "jobs"),
+        ("waits_for", "jobs"),
+        ("sweep_id", "sweeps"),
+        ("dataset_id", "datasets"),
+    )
 
     assert {reference for reference in references if "projects.id" not in reference} == {
         ("project_id", column, f"{owner}.project_id", f"{owner}.id")
