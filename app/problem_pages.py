@@ -1,6 +1,6 @@
 """What every kind of error means, as pages: where the ``type`` of a problem leads, and the docs'.
 
-The words are in kinds.py.
+The words are in kinds/.
 """
 
 from html import escape
@@ -69,7 +69,7 @@ Hub does ([api](api.md#as-a-hugging-face-hub)).
 A job that failed has one of these kinds as the `code` of its `error`, where it says "yes" below; \
 those without a status are never answers.
 
-This page is made from `app/kinds.py` by `make openapi`.
+This page is made from `app/kinds/` by `make openapi`.
 
 | kind | status | ends jobs | means | what to do |
 |---|---|---|---|---|

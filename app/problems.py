@@ -1,6 +1,6 @@
 """Errors as answers: RFC 9457 problem+json, one shape for all, made in one place.
 
-Which error a rule raises stands beside the rule; what the kinds mean is in kinds.py.
+Which error a rule raises stands beside the rule; what the kinds mean is in kinds/.
 """
 
 import logging

@@ -36,13 +36,13 @@ def test_every_problem_that_the_api_raises_is_told_of_with_its_status() -> None:
 
     assert len(raised) > 15
     for kind, status in raised:
-        assert kind in kinds.KINDS, f"{kind} has no entry in app/kinds.py"
+        assert kind in kinds.KINDS, f"{kind} has no entry in app/kinds/"
         assert kinds.KINDS[kind].status == status, kind
 
 
 def test_every_error_of_the_core_is_told_of() -> None:
     for error in subclasses(PstError):
-        assert error.code in kinds.KINDS, f"{error.code} has no entry in app/kinds.py"
+        assert error.code in kinds.KINDS, f"{error.code} has no entry in app/kinds/"
         assert kinds.KINDS[error.code].ends_jobs
 
 
