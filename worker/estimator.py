@@ -13,10 +13,12 @@ from pydantic import ValidationError
 from sqlalchemy import Executable
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.datasets import queries as datasets
 from app.db import sync_engine
 from app.estimates import queries
 from app.estimates.tables import Estimate, Json
 from app.settings import Settings
+from app.storage import LocalStorage
 from pst_core.errors import ModelNotFoundError, PstError
 from pst_core.events import FailureEvent
 from pst_core.forecast import Forecast
@@ -25,6 +27,7 @@ from pst_core.spec import CompressionSpec
 from worker.devices import Device
 from worker.joblog import JobLog
 from worker.process import ChildProcess, adopt_orphans
+from worker.uploads import lay_out
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +86,7 @@ def _work_out(
     try:
         with sessions() as session:
             model = _locate(session, settings, estimate.project_id, spec.model)
-        dataset = _data(settings, spec)
+            dataset = _data(session, settings, estimate, scratch)
     except PstError as error:
         return FailureEvent.of(error)
     task: Json = {
@@ -115,10 +118,18 @@ def _locate(session: Session, settings: Settings, project_id: str, text: str) ->
     raise ModelNotFoundError(f"What {text} was made from is not known any more.", field="model")
 
 
-def _data(settings: Settings, spec: CompressionSpec) -> DataSource | None:
-    if parse_reference(spec.dataset.ref).scheme == "hub":
+def _data(
+    session: Session, settings: Settings, estimate: Estimate, scratch: Path
+) -> DataSource | None:
+    ref = CompressionSpec.model_validate(estimate.spec).dataset.ref
+    scheme = parse_reference(ref).scheme
+    if scheme == "hub":
         return None
-    return locate_dataset(spec.dataset.ref, roots=settings.file_roots)
+    if scheme == "dataset":
+        dataset = session.scalar(datasets.one(estimate.project_id, ref))
+        storage = LocalStorage(settings.storage_dir)
+        return DataSource(path=lay_out(dataset, ref, storage, scratch / "dataset"))
+    return locate_dataset(ref, roots=settings.file_roots)
 
 
 def _ask_child(task: Json, scratch: Path) -> Forecast | FailureEvent:

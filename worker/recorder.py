@@ -53,7 +53,10 @@ class Recorder:
             case PhaseEvent(phase=phase):
                 data = {"phase": phase}
                 self._events.append(moves.record(*self._fence, "phase", data, phase=phase))
-            case EvaluationEvent() | DownloadEvent() | DataEvent() | ResumedEvent():
+            case DataEvent():
+                data = event.model_dump(mode="json", exclude={"type"})
+                self._events.append(moves.record(*self._fence, "data", data, data=data))
+            case EvaluationEvent() | DownloadEvent() | ResumedEvent():
                 # "resumed" is what a job's owner does.
                 kind = "continued" if isinstance(event, ResumedEvent) else event.type
                 data = event.model_dump(mode="json", exclude={"type"})

@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 from app.artifacts import queries as artifact_queries
 from app.artifacts.tables import Artifact
 from app.datasets import queries as datasets
-from app.datasets.references import named_by, not_there
-from app.datasets.tables import Dataset, State
+from app.datasets.references import named_by
+from app.datasets.tables import Dataset
 from app.jobs import moves
 from app.jobs.references import no_base, no_baseline
 from app.settings import Settings
-from pst_core.errors import CheckpointCorruptError, InvalidDatasetError, PstError
+from pst_core.errors import CheckpointCorruptError, PstError
 from pst_core.events import FetchedEvent
 from pst_core.references import Reference, locate_dataset, locate_model, parse_reference
 from pst_core.spec import CompressionSpec
@@ -26,6 +26,7 @@ from worker.conversation import Conversation
 from worker.endings import Failed
 from worker.objects import Objects, is_intact
 from worker.snapshots import unpack
+from worker.uploads import lay_out
 
 MAIN = "main"
 
@@ -122,20 +123,8 @@ class SourceFinder:
             return True
 
         held.persist(look)
-        if not found or found[0].state != State.READY:
-            raise not_there(dataset_id)
-        stored = self.objects.storage.path(found[0].storage_key)
-        if not is_intact(stored, found[0].sha256):
-            raise InvalidDatasetError(
-                f"{dataset_id} has other bytes than were uploaded.",
-                field="dataset.ref",
-                remedy="Upload it again, and name the new one.",
-            )
-        path = self.scratch / "dataset" / found[0].file_name
-        path.parent.mkdir(parents=True)
-        # Read where it lies; the suffix tells the readers how.
-        path.symlink_to(stored)
-        return path
+        dataset = found[0] if found else None
+        return lay_out(dataset, dataset_id, self.objects.storage, self.scratch / "dataset")
 
     def _folder(self, what: str) -> Path:
         return self.scratch / "hub" / what

@@ -357,7 +357,7 @@ def delete_old(seconds: float) -> ChangedJobs:
 
 
 def record(
-    job_id: str, attempt: int, kind: str, data: Mapping[str, Any], **values: object
+    job_id: str, attempt: int, kind: str, data: Mapping[str, Any], /, **values: object
 ) -> ChangedJobs:
     """Add an event to a job this attempt runs, and set columns (such as its phase) with it."""
     changed = update(Job).where(held_by(job_id, attempt)).values(**values)

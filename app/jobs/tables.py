@@ -129,7 +129,7 @@ class Job(Base):
     # The upload that its dataset is.
     dataset_id: Mapped[str | None] = mapped_column(Text)
     # Which columns and how many rows were read, once they were.
-    data: Mapped[Json | None] = mapped_column(JSONB)
+    data: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     progress: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     progress_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     error: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
