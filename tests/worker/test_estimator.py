@@ -13,6 +13,7 @@ from app.projects.service import NewKey
 from app.settings import Settings
 from pst_core.forecast import Forecast
 from pst_core.spec import CompressionSpec
+from tests import datasets
 from tests.jobs import SPEC
 from worker import estimator
 
@@ -106,3 +107,29 @@ def test_one_that_is_waited_for_comes_before_those_of_finished_jobs(
     with sessions.begin() as session:
         assert session.scalars(queries.claim()).one().id == asked
         assert session.scalars(queries.claim()).one().job_id == job.id
+
+
+def test_data_that_was_uploaded_is_read(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    dataset = datasets.ready(sessions, settings, key.project_id)
+    estimate_id = ask(sessions, key.project_id, SPEC | {"dataset": dataset.id})
+
+    estimator.estimate_next(settings)
+
+    found = row(sessions, estimate_id)
+    assert found.status == State.READY, found.error
+    assert Forecast.model_validate(found.forecast).data.labels == 2
+
+
+def test_data_that_is_another_projects_fails_as_what_never_was(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey, foreign_key: NewKey
+) -> None:
+    dataset = datasets.ready(sessions, settings, foreign_key.project_id)
+    estimate_id = ask(sessions, key.project_id, SPEC | {"dataset": dataset.id})
+
+    estimator.estimate_next(settings)
+
+    found = row(sessions, estimate_id)
+    assert found.error is not None
+    assert found.error["code"] == "dataset_not_found"

@@ -11,7 +11,7 @@ from app.db import sync_engine
 from app.jobs.states import SUCCEED
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.projects.service import NewKey
-from pst_core.events import EvaluationEvent, PhaseEvent, ProgressEvent
+from pst_core.events import DataEvent, EvaluationEvent, PhaseEvent, ProgressEvent
 from tests.jobs import claim, event_types, job_row, leave, submit
 from worker.recorder import MAX_PENDING_METRICS, Recorder
 
@@ -86,6 +86,17 @@ def test_the_last_phase_is_the_jobs(
     recorder.flush(force=True)
 
     assert job_row(sessions, job.id).phase == "exporting"
+
+
+def test_what_was_read_is_told_on_the_job(
+    sessions: sessionmaker[Session], job: Job, recorder: Recorder
+) -> None:
+    rows = {"train": 80, "validation": 10, "test": 10}
+    recorder.add(DataEvent.model_validate({"columns": {"text": "review"}, "rows": rows}))
+    recorder.flush(force=True)
+
+    assert job_row(sessions, job.id).data == {"columns": {"text": "review"}, "rows": rows}
+    assert event_types(sessions, job.id)[-1] == "data"
 
 
 def test_the_last_progress_is_the_jobs_and_every_step_is_in_its_series(
