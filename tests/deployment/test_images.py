@@ -214,6 +214,7 @@ def test_the_example_leaves_secrets_empty() -> None:
         "PST_POSTGRES_PASSWORD": "",
         "PST_VALKEY_PASSWORD": "",
         "# PST_HUB_TOKEN": "",
+        "# PST_WEBHOOK_KEY": "",
     }
 
 
