@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -82,7 +83,7 @@ class Client:
             scheme=target.scheme, host=_bracketed(target.host), port=target.port, target=target.path
         )
         pool = httpcore.ConnectionPool(
-            ssl_context=self.tls or ssl.create_default_context(),
+            ssl_context=self.tls or _system_tls(),
             max_keepalive_connections=0,
             network_backend=guard,
         )
@@ -152,6 +153,9 @@ class _Guard(httpcore.NetworkBackend):
         """
         try:
             addresses = _in_time(lambda: self._client.resolve(host, port), self.left())
+        except TimeoutError:
+            # Of the wait for it; it is an OSError, too.
+            raise
         except OSError as error:
             raise OutboundError("unresolvable") from error
         if any(is_forbidden(address, self._client.allowed) for address in addresses):
@@ -185,6 +189,12 @@ class _Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> object:
         return self._stream.get_extra_info(info)
+
+
+@cache
+def _system_tls() -> ssl.SSLContext:
+    # Reading all authorities takes a good part of a second.
+    return ssl.create_default_context()
 
 
 def _in_time(work: Callable[[], Sequence[str]], seconds: float) -> Sequence[str]:
