@@ -1,5 +1,6 @@
 """Parquet: its footer is judged before anything is decoded, then its rows come a few at a time."""
 
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pst_core.dataset_profile import ReadLimits
 from pst_core.errors import InvalidDatasetError
+from pst_core.parquet_footer import PARTS_LIMIT, has_too_many_parts
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -15,6 +17,7 @@ MAGIC = b"PAR1"
 TAIL = 8  # bytes: the footer's length, and the magic
 FOOTER_LIMIT = 8 * 1024**2  # bytes; it is parsed as a whole
 MAX_DEPTH = 32
+FEWER = "Write it with fewer columns or larger row groups."
 ROWS = 128  # decoded together
 BATCH_BYTES = 8 * 1024**2  # decoded together, where the rows are long
 BUFFER = 256 * 1024  # bytes
@@ -59,7 +62,7 @@ def _check_footer(path: Path) -> None:
             "Write or download it again.",
         )
     (length,) = struct.unpack("<I", tail[:4])
-    if length > size:
+    if length > size - TAIL:
         raise _refusal(
             f"{path.name} cannot be read as Parquet: a part of it is missing.",
             "Write or download it again.",
@@ -67,8 +70,27 @@ def _check_footer(path: Path) -> None:
     if length > FOOTER_LIMIT:
         raise _refusal(
             f"{path.name} has a footer of {length:,} bytes, and {FOOTER_LIMIT:,} is the most.",
-            "Write it with fewer columns or larger row groups.",
+            FEWER,
         )
+    try:
+        too_many = has_too_many_parts(_footer(path, length))
+    except ValueError as error:
+        raise _refusal(
+            f"{path.name} cannot be read as Parquet: its footer is broken ({error}).",
+            "Write or download it again.",
+        ) from error
+    if too_many:
+        raise _refusal(
+            f"{path.name} has a footer of more than {PARTS_LIMIT:,} parts, such as columns and "
+            "row groups.",
+            FEWER,
+        )
+
+
+def _footer(path: Path, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-TAIL - length, os.SEEK_END)
+        return file.read(length)
 
 
 def _check_claims(file: "ParquetFile", name: str, limits: ReadLimits) -> int:

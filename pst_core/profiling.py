@@ -31,6 +31,7 @@ FIRST_GUESSED: tuple[Task, ...] = (
     "causal-lm",
 )
 PREVIEW_COLUMNS = 50
+NAME_LIMIT = 1_024  # characters; no spec names a column with more, and every name is held
 REPEATED = 2  # a cell of the first line that comes again so often in its column is no name
 
 
@@ -60,8 +61,9 @@ class Survey:
                     f"{place} has more cells than there are columns.",
                     "Put quotes around what holds the delimiter.",
                 )
-        cells = {key: [record.get(name)] for key, name in self._compared.items() if name}
-        self.rows.add(row=[*record.items()], **cells)
+        cells = {key: record.get(name) for key, name in self._compared.items() if name}
+        # JSON may have a row's keys in any order.
+        self.rows.add(row=sorted(record.items(), key=_key), **cells)
         if len(self.preview) < self._limits.preview_rows:
             self.preview.append(_shown(record))
 
@@ -81,6 +83,11 @@ class Survey:
     def _tally(self, name: str, place: str) -> ColumnTally:
         tally = self.columns.get(name)
         if tally is None:
+            if len(name) > NAME_LIMIT:
+                raise _refusal(
+                    f"{place} has a column whose name is longer than {NAME_LIMIT:,} characters.",
+                    "Give it a short name.",
+                )
             if len(self.columns) == self._limits.columns:
                 raise _refusal(
                     f"{place}: more than {self._limits.columns:,} different columns up to here.",
@@ -118,6 +125,10 @@ def profile(path: Path, kind: FileKind, limits: ProfileLimits) -> DatasetProfile
         preview=tuple(survey.preview),
         guesses=_guesses(columns),
     )
+
+
+def _key(item: tuple[object, object]) -> str:
+    return str(item[0])
 
 
 def _shown(record: Record) -> dict[str, Cell | None]:

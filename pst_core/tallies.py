@@ -5,7 +5,6 @@ import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from pst_core.dataset_profile import (
 OVERLONG = 10_000  # characters
 EXACT = 1024  # characters; longer texts are counted by their leading bits
 COMPARED = 2_000_000  # rows whose digests are kept
+NOTHING = 0  # the digest of an empty cell
 KINDS: dict[type, ColumnType] = {bool: "boolean", int: "integer", float: "number"}
 WRITTEN: tuple[tuple[ColumnType, re.Pattern[str]], ...] = (
     ("boolean", re.compile(r"(?i:true|false)")),
@@ -40,6 +40,7 @@ class ColumnTally:
         self.filled = 0
         self._kinds: set[ColumnType] = set()
         self._whitespace = self._overlong = self._longest = 0
+        self._shortest: int | None = None
         self._lengths: Counter[int] = Counter()
         self._values: Counter[str] | None = Counter()
 
@@ -83,6 +84,7 @@ class ColumnTally:
 
     def _measure(self, length: int) -> None:
         self._longest = max(self._longest, length)
+        self._shortest = length if self._shortest is None else min(self._shortest, length)
         self._overlong += length > OVERLONG
         shift = max(0, length.bit_length() - EXACT.bit_length())
         self._lengths[length >> shift << shift] += 1
@@ -99,7 +101,7 @@ class ColumnTally:
 
     def _summed_lengths(self) -> Lengths | None:
         lengths = sorted(self._lengths)
-        if not lengths:
+        if self._shortest is None:
             return None
         seen, half, median = 0, (self._lengths.total() + 1) // 2, 0
         for median in lengths:
@@ -107,7 +109,10 @@ class ColumnTally:
             if seen >= half:
                 break
         return Lengths(
-            minimum=lengths[0], median=median, maximum=self._longest, overlong=self._overlong
+            minimum=self._shortest,
+            median=median,
+            maximum=self._longest,
+            overlong=self._overlong,
         )
 
 
@@ -118,13 +123,12 @@ class RowTally:
         self._digests = {name: array("Q") for name in ("row", "text", "label", "split")}
         self.count = 0
 
-    def add(self, **cells: Sequence[object]) -> None:
+    def add(self, **cells: object) -> None:
         """Compare a row by its digests; what has no column is left out every time."""
         self.count += 1
         if self.count <= COMPARED:
-            for name, values in cells.items():
-                digest = hashlib.blake2b(repr(values).encode(errors="replace"), digest_size=8)
-                self._digests[name].append(int.from_bytes(digest.digest(), "big"))
+            for name, value in cells.items():
+                self._digests[name].append(_digest(value))
 
     def duplicates(self) -> Duplicates:
         rows = self._of("row")
@@ -139,7 +143,8 @@ class RowTally:
         texts, others = self._of("text"), self._of(name)
         if not len(texts) or not len(others):
             return None
-        pairs = np.unique(np.stack([texts, others], axis=1), axis=0)
+        pairs = np.stack([texts, others], axis=1)
+        pairs = np.unique(pairs[(pairs != NOTHING).all(axis=1)], axis=0)
         _, counts = np.unique(pairs[:, 0], return_counts=True)
         return int(np.count_nonzero(counts > 1))
 
@@ -150,6 +155,13 @@ class RowTally:
 def storable(text: str) -> str:
     """The text with a sign for what no database keeps; Parquet alone lets that through."""
     return text.encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
+def _digest(value: object) -> int:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return NOTHING
+    digest = hashlib.blake2b(repr(value).encode(errors="replace"), digest_size=8)
+    return int.from_bytes(digest.digest(), "big")
 
 
 def _written_kind(cell: str) -> ColumnType:

@@ -31,9 +31,11 @@ def load(
     columns: Mapping[Role, str] = TEXT_AND_LABEL,
     target: Target = "class",
     where: tuple[str, str] | None = None,
+    split_column: str | None = None,
     seed: int = 0,
 ) -> SplitData:
-    dataset = Dataset.model_validate({"ref": "file:data", "splits": splits})
+    said = {"ref": "file:data", "splits": splits, "split_column": split_column}
+    dataset = Dataset.model_validate(said)
     source = DataSource(path=path, where=where)
     return load_splits(dataset, source, columns=columns, target=target, seed=seed)
 

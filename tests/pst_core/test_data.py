@@ -13,6 +13,7 @@ from pyarrow import parquet, table
 from pst_core.data import SplitData
 from pst_core.dataset_spec import SplitName
 from pst_core.errors import InvalidDatasetError
+from pst_core.events import EVENT
 from pst_core.readers import SPLITS
 from pst_core.rows import Target
 from tests.pst_core.tables import load, write_csv, write_folder, write_rows
@@ -191,6 +192,45 @@ def test_the_summarys_hash_covers_the_order_of_the_rows(folder: Path) -> None:
     rows = [(f"train {number}", str(number % 2)) for number in reversed(range(6))]
     write_csv(folder / "train.csv", rows)
     assert load(folder).summary().sha256 != before
+
+
+def write_split(path: Path, *values: str, column: str = "split") -> Path:
+    rows = [(f"text {n}", "ab"[n // len(values) % 2], v) for n, v in enumerate(values * 2)]
+    return write_csv(path, rows, "text", "label", column)
+
+
+def test_a_column_says_the_split_of_each_row(tmp_path: Path) -> None:
+    path = write_split(tmp_path / "d.csv", "train", "test", " Train", "DEV")
+    assert all_texts(load(path, split_column="split")) == {
+        "train": ["text 0", "text 2", "text 4", "text 6"],
+        "validation": ["text 3", "text 7"],
+        "test": ["text 1", "text 5"],
+    }
+
+
+def test_no_row_need_be_validated_on_where_a_column_says_the_split(tmp_path: Path) -> None:
+    data = load(write_split(tmp_path / "d.csv", "train", "test"), split_column="split")
+    assert [data.count(split) for split in SPLITS] == [2, 0, 2]
+
+
+def test_the_seed_has_no_say_where_a_column_says_the_split(tmp_path: Path) -> None:
+    path = write_split(tmp_path / "d.csv", "train", "valid", "test")
+    one, other = (load(path, split_column="split", seed=seed) for seed in (1, 2))
+    assert one.summary() == other.summary()
+
+
+def test_a_column_is_no_split_unless_the_spec_says_so(tmp_path: Path) -> None:
+    path = write_split(tmp_path / "d.csv", *["train"] * 8, "test")
+    assert load(path).count("test") == 1
+    assert load(path, split_column="split").count("test") == 2
+
+
+def test_what_was_read_is_told_by_the_names_in_the_file(tmp_path: Path) -> None:
+    rows = [(f"text {n}", "ab"[n % 2]) for n in range(20)]
+    event = load(write_csv(tmp_path / "d.csv", rows, "Review", "stars")).event()
+    assert event.columns == {"text": "Review", "label": "stars"}
+    assert event.rows == {"train": 16, "validation": 2, "test": 2}
+    assert EVENT.validate_json(EVENT.dump_json(event)) == event
 
 
 def test_a_file_changed_after_it_was_split_is_refused(path: Path) -> None:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pst_core import data
+from pst_core.dataset_spec import Dataset
 from pst_core.errors import InvalidDatasetError
 from pst_core.readers import SPLITS
 from pst_core.rows import Target
@@ -23,10 +25,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refusal(
-    path: Path, *, splits: Mapping[str, float] | None = None, target: Target = "class"
+    path: Path,
+    *,
+    splits: Mapping[str, float] | None = None,
+    target: Target = "class",
+    split_column: str | None = None,
 ) -> InvalidDatasetError:
     with pytest.raises(InvalidDatasetError) as caught:
-        load(path, splits=splits, target=target)
+        load(path, splits=splits, target=target, split_column=split_column)
     assert caught.value.remedy
     return caught.value
 
@@ -130,3 +136,38 @@ def test_splits_beyond_the_rows_are_refused(path: Path, splits: dict[str, float]
     error = refusal(path, splits=splits)
     assert error.field == "dataset.splits"
     assert "the dataset has 100" in error.message
+
+
+@pytest.mark.parametrize("split", ["training", "", "1"])
+def test_a_row_that_names_no_split_is_refused_with_its_line(path: Path, split: str) -> None:
+    write_csv(path, [("a", "0", "train"), ("b", "1", split)], "text", "label", "part")
+    error = refusal(path, split_column="part")
+    assert error.field == "dataset.split_column"
+    assert error.message.startswith(f"data.csv, line 3: the column 'part' says {split!r}")
+
+
+@pytest.mark.parametrize(("there", "missing"), [("train", "test"), ("test", "train")])
+def test_a_split_column_without_train_or_test_is_refused(
+    path: Path, there: str, missing: str
+) -> None:
+    write_csv(path, [("a", "0", there), ("b", "1", "dev")], "text", "label", "part")
+    error = refusal(path, split_column="part")
+    assert error.field == "dataset.split_column"
+    assert error.message == f"No row's column 'part' says {missing}."
+
+
+def test_a_split_column_that_is_not_there_is_refused_with_those_that_are(path: Path) -> None:
+    error = refusal(path, split_column="part")
+    assert error.field == "dataset.split_column"
+    assert error.message == "data.csv, line 2 has no column 'part'."
+    assert "text, label" in error.remedy
+
+
+def test_a_folder_with_a_split_column_is_refused(folder: Path) -> None:
+    assert refusal(folder, split_column="label").field == "dataset.split_column"
+
+
+def test_splits_are_not_both_carved_and_read() -> None:
+    said = {"ref": "file:d", "splits": {}, "split_column": "part"}
+    with pytest.raises(ValidationError, match="leave one of both out"):
+        Dataset.model_validate(said)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from pst_core.events import (
     EVENT,
+    DataEvent,
     EvaluationEvent,
     Event,
     FailureEvent,
@@ -42,6 +43,7 @@ EVENTS: list[Event] = [
     SnapshotEvent(name="step-00000123", stage="main", step=123),
     ResumedEvent.model_validate(RESUMED),
     SnapshotRejectedEvent.model_validate(REJECTED),
+    DataEvent(columns={"text": "Réview"}, rows={"train": 8, "validation": 0, "test": 1}),
     ResultEvent(report=report(SPEC)),
     FailureEvent(
         code="non_finite_loss", message="Ünfinite", field="a.b", remedy="Less.", retryable=True

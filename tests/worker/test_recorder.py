@@ -66,6 +66,19 @@ def test_events_are_numbered_without_gaps_in_the_order_they_came(
     assert event_types(sessions, job.id) == ["queued", "started", "phase", "evaluation", "phase"]
 
 
+def test_what_was_read_is_an_event_and_stands_on_the_job(
+    sessions: sessionmaker[Session], job: Job, recorder: Recorder
+) -> None:
+    recorder.add(DataEvent(columns={"text": "Review"}, rows={"train": 8, "test": 2}))
+    recorder.flush(force=True)
+
+    told = {"columns": {"text": "Review"}, "rows": {"train": 8, "test": 2}}
+    with sessions() as session:
+        event = session.scalars(select(JobEvent).where(JobEvent.type == "data")).one()
+        assert event.data == told
+        assert job_row(sessions, job.id).data == told
+
+
 def test_an_event_keeps_what_the_trainer_said_and_which_attempt_it_was(
     sessions: sessionmaker[Session], job: Job, recorder: Recorder
 ) -> None:
