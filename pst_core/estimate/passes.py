@@ -109,6 +109,9 @@ class _Attention(TorchFunctionMode):
     ) -> object:
         del types
         kwargs = kwargs or {}
+        if func is Tensor.__contains__:
+            # Whether a text is padded: it has no values to tell.
+            return False
         if func is not nn.functional.scaled_dot_product_attention:
             return func(*args, **kwargs)
         dropout = kwargs.get("dropout_p", 0.0)

@@ -34,6 +34,7 @@ def test_what_refers_to_a_job_or_sweep_refers_to_its_project_too(table: Table) -
         ("waits_for", "jobs"),
         ("sweep_id", "sweeps"),
         ("dataset_id", "datasets"),
+        ("endpoint_id", "webhook_endpoints"),
     )
 
     assert {reference for reference in references if "projects.id" not in reference} == {

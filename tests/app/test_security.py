@@ -124,7 +124,7 @@ def test_what_tells_no_secrets_needs_no_key(anonymous: TestClient, path: str) ->
 PARAMETERS = dict.fromkeys(
     (
         *("job_id", "key_id", "format", "name", "namespace", "revision", "path"),
-        *("endpoint_id", "delivery_id"),
+        *("endpoint_id", "delivery_id", "dataset_id", "sweep_id", "estimate_id"),
     ),
     "packed",
 )

@@ -48,11 +48,16 @@ def expected_result(steps: int = 8) -> str:
     return hashlib.sha256(state.encode()).hexdigest()
 
 
+LISTED = {"webhook_ports": ",", "webhook_networks": ","}  # others: colons
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """What makes a process of ours work with these settings and the toy trainer."""
     values = settings.model_dump(mode="json", exclude_none=True)
     joined = {
-        name: ":".join(value) if isinstance(value, list) else str(value)
+        name: (
+            LISTED.get(name, ":").join(map(str, value)) if isinstance(value, list) else str(value)
+        )
         for name, value in values.items()
     }
     return os.environ | {

@@ -83,7 +83,8 @@ def test_the_largest_bodies_are_read_in_no_time() -> None:
 
     parse(many)
 
-    assert time.process_time() - before < 1
+    # Were it quadratic, it would be minutes.
+    assert time.process_time() - before < 10
 
 
 @pytest.mark.parametrize(
