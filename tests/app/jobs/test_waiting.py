@@ -42,8 +42,8 @@ def is_claimable(sessions: sessionmaker[Session]) -> bool:
 def position(sessions: sessionmaker[Session], key: NewKey, job_id: str) -> int | None:
     which = {"project_id": key.project_id, "job_id": job_id}
     with sessions() as session:
-        found: int | None = session.execute(queries.shown(), which).one()[2]
-        return found
+        place: int | None = session.execute(queries.shown(), which).one()[2]
+    return place
 
 
 def refused(client: TestClient, **changes: object) -> dict[str, str]:
