@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from worker.memory import oom_kills
 from worker.objects import is_intact
 from worker.process import ChildProcess, adopt_orphans
 from worker.profile_event import TOLD, ProfileEvent, Told
+from worker.scratch import folder_of
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +85,13 @@ class Check:
     slot: Device
 
     def run(self) -> int:
-        scratch = self.settings.scratch_dir / self.dataset.id / f"a{self.dataset.attempt}"
+        scratch = folder_of(self.settings, self.dataset.id, self.dataset.attempt)
         try:
             told = self._look(scratch)
         finally:
-            shutil.rmtree(scratch.parent, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
+            with suppress(OSError):  # another attempt's folder is in it
+                scratch.parent.rmdir()
         if isinstance(told, ProfileEvent):
             profile = told.profile.model_dump(mode="json")
             self._write(State.READY, profile=profile, error=None)

@@ -1,4 +1,4 @@
-"""Scratch folders of attempts that ended together with their process."""
+"""Scratch folders of attempts, at jobs and at checks, that ended together with their process."""
 
 import shutil
 from collections.abc import Sequence
@@ -7,18 +7,20 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select, tuple_
 
+from app.datasets.tables import Dataset, State
 from app.jobs.states import Status
 from app.jobs.tables import Job
 from app.settings import Settings
 
 
-def folder_of(settings: Settings, job_id: str, attempt: int) -> Path:
-    return settings.scratch_dir / job_id / f"a{attempt}"
+def folder_of(settings: Settings, whose: str, attempt: int) -> Path:
+    """Of an attempt at a job, or at the check of a dataset."""
+    return settings.scratch_dir / whose / f"a{attempt}"
 
 
 def remove_left(settings: Settings, connection: Connection) -> None:
     """Remove the folder of each attempt that runs no more, whatever host it ran on."""
-    # Listed before the database is asked: an attempt claims its job before it makes its folder.
+    # Listed before the database is asked: an attempt is claimed before it makes its folder.
     folders = list(settings.scratch_dir.glob("*/a*"))
     running = _running(
         [(folder.parent.name, int(folder.name[1:])) for folder in folders], connection
@@ -31,7 +33,12 @@ def remove_left(settings: Settings, connection: Connection) -> None:
 
 
 def _running(attempts: Sequence[tuple[str, int]], connection: Connection) -> set[tuple[str, int]]:
-    found = select(Job.id, Job.attempt).where(
+    jobs = select(Job.id, Job.attempt).where(
         Job.status == Status.RUNNING, tuple_(Job.id, Job.attempt).in_(attempts)
     )
-    return {(job_id, attempt) for job_id, attempt in connection.execute(found)}
+    checks = select(Dataset.id, Dataset.attempt).where(
+        Dataset.state == State.VALIDATING, tuple_(Dataset.id, Dataset.attempt).in_(attempts)
+    )
+    return {
+        (whose, attempt) for found in (jobs, checks) for whose, attempt in connection.execute(found)
+    }

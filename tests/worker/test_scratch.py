@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.jobs.states import FAIL
 from app.projects.service import NewKey
 from app.settings import Settings
+from tests import datasets
 from tests.jobs import claim, leave, submit
 from worker.scratch import folder_of, remove_left
 
@@ -23,6 +24,21 @@ def test_only_the_folder_of_an_attempt_that_runs_stays(
         remove_left(settings, connection)
 
     assert folder.exists() == (attempt == job.attempt)
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_the_folder_of_a_check_stays_while_it_is_the_one_that_counts(
+    settings: Settings, sessions: sessionmaker[Session], engine: Engine, key: NewKey, attempt: int
+) -> None:
+    datasets.store(sessions, settings, key.project_id)
+    dataset = datasets.claim(sessions)
+    assert dataset is not None
+    folder = folder_of(settings, dataset.id, attempt)
+    folder.mkdir(parents=True)
+    with engine.connect() as connection:
+        remove_left(settings, connection)
+
+    assert folder.exists() == (attempt == dataset.attempt)
 
 
 def test_the_folder_of_a_job_that_has_ended_goes(
