@@ -20,6 +20,7 @@ from pst_core.dataset_profile import (
     ProfileLimits,
     ValueCount,
 )
+from pst_core.dataset_spec import Role
 from pst_core.errors import InvalidDatasetError
 from pst_core.profiling import profile
 
@@ -74,7 +75,7 @@ def refusal(path: Path, **limits: int) -> str:
     return caught.value.message
 
 
-def guessed(found: DatasetProfile) -> dict[str, dict[str, str]]:
+def guessed(found: DatasetProfile) -> Mapping[str, Mapping[Role, str]]:
     return {guess.task: {**guess.columns} for guess in found.guesses}
 
 
