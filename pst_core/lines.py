@@ -10,7 +10,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -22,7 +22,7 @@ Encoding = Literal["utf-8", "utf-16"]
 LINE_LIMIT = 4_000_000  # characters; a file without line ends must not be read as one row
 GZIP_MAGIC = b"\x1f\x8b"
 BUFFER = 128 * 1024  # bytes
-BOMB_BYTES = 64 * 1024**2  # from here on, what expands as no text does is refused
+BOMB_BYTES = 32 * 1024**2  # decompressed; where so many in a row expand as no text does, it is none
 BOMB_RATIO = 200
 UNDECODABLE = "\udfff"  # half of a surrogate pair, which no decoder gives
 
@@ -33,6 +33,11 @@ def read_lines(path: Path, limits: ReadLimits) -> Iterator[str]:
     Raises:
         InvalidDatasetError: With the line where it is not text, is too long or holds NUL.
     """
+    with _refusing_broken(path):
+        yield from _decoded(path, limits)
+
+
+def _decoded(path: Path, limits: ReadLimits) -> Iterator[str]:
     try:
         yield from _checked(path, limits, errors="strict")
     except UnicodeDecodeError as error:
@@ -43,12 +48,32 @@ def read_lines(path: Path, limits: ReadLimits) -> Iterator[str]:
         raise _refusal(
             f"{path.name}, line {number}: not {encoding} ({error.reason}).", "Save it as UTF-8."
         ) from error
+
+
+@contextmanager
+def _refusing_broken(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (EOFError, OSError, zlib.error) as error:
         if not is_gzip(path):
             raise
         raise _refusal(
             f"{path.name} cannot be decompressed: {str(error).rstrip('.')}.", "Compress it again."
         ) from error
+
+
+def refuse_bomb(path: Path, limits: ReadLimits) -> None:
+    """Decompress a file and look no further: its rows would take a hundred times as long.
+
+    Raises:
+        InvalidDatasetError: It expands as no text does, is too long or cannot be decompressed.
+    """
+    if not is_gzip(path):
+        return
+    with _refusing_broken(path), closing(_Capped(path, limits.bytes)) as capped:
+        buffer = bytearray(BUFFER)
+        while capped.readinto(buffer):
+            pass
 
 
 def is_gzip(path: Path) -> bool:
@@ -94,8 +119,9 @@ class _Capped(io.RawIOBase):
 
     def __init__(self, path: Path, limit: int) -> None:
         self._path, self._limit, self._count = path, limit, 0
-        self._size = path.stat().st_size if is_gzip(path) else None
-        self._file = _opened(path)
+        self._stored = path.open("rb")
+        self._file = gzip.GzipFile(fileobj=self._stored) if is_gzip(path) else self._stored
+        self._window = (0, 0)  # where the last stretch that was looked at ended, in both
 
     def readable(self) -> bool:
         return True
@@ -103,23 +129,26 @@ class _Capped(io.RawIOBase):
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # stubs want Buffer
         data = self._file.read(len(buffer))
         self._count += len(data)
-        bomb = (
-            self._size is not None
-            and self._count > BOMB_BYTES
-            and self._count > BOMB_RATIO * self._size
-        )
-        if bomb or self._count > self._limit:
-            what = (
-                f"expands more than {BOMB_RATIO}-fold"
-                if bomb
-                else f"has more than {self._limit:,} bytes"
-            )
+        if self._count > self._limit:
+            what = f"has more than {self._limit:,} bytes"
             raise _refusal(f"{self._path.name} {what}.", "Upload fewer rows.")
+        if self._count - self._window[0] > BOMB_BYTES:
+            self._look_at_window()
         buffer[: len(data)] = data
         return len(data)
 
+    def _look_at_window(self) -> None:
+        """Refuse a bomb, be it one from its beginning or only from here on."""
+        began, now = self._window, (self._count, self._stored.tell())
+        if now[0] - began[0] > BOMB_RATIO * (now[1] - began[1]):
+            raise _refusal(
+                f"{self._path.name} expands more than {BOMB_RATIO}-fold.", "Upload fewer rows."
+            )
+        self._window = now
+
     def close(self) -> None:
         self._file.close()
+        self._stored.close()
         super().close()
 
 

@@ -18,7 +18,7 @@ from pst_core.dataset_profile import (
 )
 from pst_core.dataset_spec import Role
 from pst_core.errors import InvalidDatasetError
-from pst_core.lines import encoding_of, is_gzip
+from pst_core.lines import encoding_of, is_gzip, refuse_bomb
 from pst_core.readers import Record, dialect_of, records
 from pst_core.roles import are_names, candidates, split_column_of, split_named
 from pst_core.spec import ROLES, Task
@@ -108,6 +108,8 @@ def profile(path: Path, kind: FileKind, limits: ProfileLimits) -> DatasetProfile
     Raises:
         InvalidDatasetError: It cannot be read, with the line or row where there is one.
     """
+    if kind != "parquet":
+        refuse_bomb(path, limits)
     survey = Survey(path, limits)
     count = survey.rows.count
     columns = tuple(tally.profile(count) for tally in survey.columns.values())
