@@ -4,6 +4,7 @@ What such a process does is its module's; that there is something to do, the dat
 """
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -60,8 +61,10 @@ class Chore:
                 launch.command([sys.executable, "-P", "-m", self.module]),
                 stdin=subprocess.DEVNULL,
             )
-            if status != 0:
-                logger.error("%s ended with status %d", self.module, status)
+            if status != os.EX_OK:
+                # Which says that another process is at it, or has told by itself what is wrong.
+                if status != os.EX_TEMPFAIL:
+                    logger.error("%s ended with status %d", self.module, status)
                 return
 
     def _any_work(self) -> bool:

@@ -1,7 +1,7 @@
 """What the job routes take and give."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
 
@@ -78,6 +78,13 @@ class JobError(BaseModel):
     retryable: bool = False
 
 
+class JobData(BaseModel):
+    columns: dict[str, str]
+    """Which of the data's columns plays which role."""
+    rows: dict[str, int]
+    """Of each split."""
+
+
 class JobSummary(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
@@ -115,9 +122,8 @@ class JobDetail(JobSummary):
     commits: dict[str, str]
     """Of `model` and `dataset`, where they come from a hub: what is trained, whatever moves there.
     Known once they were fetched."""
-    data: dict[str, Any] | None = None
-    """Which column plays which role, and how many rows each split has. Known once the data was
-    read."""
+    data: JobData | None = None
+    """Known once the data was read."""
     hyperparameters: Hyperparameters
     """Every value the run uses, the preset's included."""
     phases: list[JobPhase] = []
