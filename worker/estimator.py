@@ -27,6 +27,7 @@ from pst_core.spec import CompressionSpec
 from worker.devices import Device
 from worker.joblog import JobLog
 from worker.process import ChildProcess, adopt_orphans
+from worker.scratch import folder_of
 from worker.uploads import lay_out
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def estimate_next(settings: Settings) -> bool:
         estimate = session.scalars(queries.claim()).one_or_none()
     if estimate is None:
         return False
-    scratch = settings.scratch_dir / "estimates" / f"{estimate.id}-{estimate.attempt}"
+    scratch = folder_of(settings, estimate.id, estimate.attempt)
     scratch.mkdir(parents=True)
     try:
         ended = _work_out(settings, sessions, estimate, scratch)

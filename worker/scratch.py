@@ -1,4 +1,4 @@
-"""Scratch folders of attempts, at jobs and at checks, that ended together with their process."""
+"""Scratch folders of attempts, at jobs, checks and estimates, that ended with their process."""
 
 import shutil
 from collections.abc import Sequence
@@ -8,13 +8,15 @@ from pathlib import Path
 from sqlalchemy import Connection, select, tuple_
 
 from app.datasets.tables import Dataset, State
+from app.estimates import tables as estimating
+from app.estimates.tables import Estimate
 from app.jobs.states import Status
 from app.jobs.tables import Job
 from app.settings import Settings
 
 
 def folder_of(settings: Settings, whose: str, attempt: int) -> Path:
-    """Of an attempt at a job, or at the check of a dataset."""
+    """Of an attempt at a job, at the check of a dataset, or at an estimate."""
     return settings.scratch_dir / whose / f"a{attempt}"
 
 
@@ -39,6 +41,12 @@ def _running(attempts: Sequence[tuple[str, int]], connection: Connection) -> set
     checks = select(Dataset.id, Dataset.attempt).where(
         Dataset.state == State.VALIDATING, tuple_(Dataset.id, Dataset.attempt).in_(attempts)
     )
+    estimates = select(Estimate.id, Estimate.attempt).where(
+        Estimate.status == estimating.State.RUNNING,
+        tuple_(Estimate.id, Estimate.attempt).in_(attempts),
+    )
     return {
-        (whose, attempt) for found in (jobs, checks) for whose, attempt in connection.execute(found)
+        (whose, attempt)
+        for found in (jobs, checks, estimates)
+        for whose, attempt in connection.execute(found)
     }

@@ -4,11 +4,12 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.estimates import queries as estimates
 from app.jobs.states import FAIL
 from app.projects.service import NewKey
 from app.settings import Settings
 from tests import datasets
-from tests.jobs import claim, leave, submit
+from tests.jobs import SPEC, claim, leave, submit
 from worker.scratch import folder_of, remove_left
 
 
@@ -39,6 +40,21 @@ def test_the_folder_of_a_check_stays_while_it_is_the_one_that_counts(
         remove_left(settings, connection)
 
     assert folder.exists() == (attempt == dataset.attempt)
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_the_folder_of_an_estimate_stays_while_it_is_worked_out(
+    settings: Settings, sessions: sessionmaker[Session], engine: Engine, key: NewKey, attempt: int
+) -> None:
+    with sessions.begin() as session:
+        session.execute(estimates.ask("est_1", key.project_id, SPEC))
+        assert session.scalars(estimates.claim()).one().attempt == 1
+    folder = folder_of(settings, "est_1", attempt)
+    folder.mkdir(parents=True)
+    with engine.connect() as connection:
+        remove_left(settings, connection)
+
+    assert folder.exists() == (attempt == 1)
 
 
 def test_the_folder_of_a_job_that_has_ended_goes(
