@@ -48,6 +48,7 @@ ARRIVALS = [
 SWEEP_ARRIVALS = [
     *(4 * ["lease:expired"]),
     "queue:timed_out",
+    "queue:baselines_ended",
     *(2 * ["object:retired"]),
     *(2 * ["object:removed", "object:forgotten"]),
     "job:forgotten",
