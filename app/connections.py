@@ -67,6 +67,8 @@ class Connection(H11Protocol):
         Raises:
             EOFError: The file ends before.
         """
+        if self.cycle.disconnected:  # before the head was sent; nobody noticed
+            return False
         self.conn.send_with_data_passthrough(h11.Data(data=cast("bytes", _Length(stop - start))))
         piece = PIECE
         with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:

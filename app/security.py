@@ -57,17 +57,6 @@ async def authenticated(
         Problem: 401, the same whatever was wrong with the key; 429 where it comes too often, or
             too many bad ones came from its address.
     """
-    # Asked for once for each set of scopes that a route's dependencies declare.
-    known: Caller | None = getattr(request.state, "caller", None)
-    if known is None:
-        known = await _identify(request, session, credentials)
-        request.state.caller = known
-    return known
-
-
-async def _identify(
-    request: Request, session: AsyncSession, credentials: HTTPAuthorizationCredentials | None
-) -> Caller:
     state = request.app.state
     match = KEY.fullmatch(credentials.credentials) if credentials else None
     # A key that is none costs the same statement and the same comparison as any other.
@@ -106,17 +95,12 @@ def _bound(standing: Standing) -> None:
     )
 
 
-CallerDep = Annotated[Caller, Depends(authenticated)]
-
-
-async def _project(caller: CallerDep) -> str:
-    return caller.project_id
-
-
-ProjectId = Annotated[str, Depends(_project)]
-
-
-async def _check_scopes(required: SecurityScopes, caller: CallerDep) -> None:
+async def _check_scopes(
+    request: Request,
+    required: SecurityScopes,
+    caller: Annotated[Caller, Depends(authenticated)],
+) -> None:
+    request.state.caller = caller
     for scope in required.scopes:
         if not caller.may(scope):
             raise Problem(
@@ -134,6 +118,22 @@ def needs(scope: Scope) -> params.Depends:
     """A route's dependency: whoever calls it must have the scope."""
     declared: params.Depends = Security(_check_scopes, scopes=[scope.value])
     return declared
+
+
+async def _caller(request: Request) -> Caller:
+    """Whom `needs` let in, which comes before: a route that names no scope has no caller."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]
+
+
+async def _project(request: Request) -> str:
+    return (await _caller(request)).project_id
+
+
+ProjectId = Annotated[str, Depends(_project)]
 
 
 async def valid_keys(session: AsyncSession, key_ids: Collection[str]) -> set[str]:

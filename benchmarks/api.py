@@ -36,9 +36,9 @@ from app.connections import SERVER
 from app.db import async_engine, sync_engine, upgrade
 from app.examples import SMALLEST
 from app.ids import new_id
-from app.jobs import moves, queries
+from app.jobs import queries, submission
 from app.jobs.schemas import JobCreate
-from app.jobs.tables import Job
+from app.jobs.tables import Job, JobEvent
 from app.projects.service import NewKey, create_key
 from app.settings import Settings
 
@@ -67,8 +67,7 @@ class Bench:
     def submit(self) -> str:
         row = job_row(self.key.project_id)
         with sessionmaker(self.engine).begin() as session:
-            for statement in moves.submit(row):
-                session.execute(statement)
+            session.execute(*submission.submit(row))
         return str(row["id"])
 
 
@@ -98,8 +97,9 @@ def bare(url: str, project_id: str) -> FastAPI:
     async def submit(spec: dict[str, Any]) -> JSONResponse:
         row = job_row(project_id) | {"spec": spec}
         async with engine.begin() as connection:
-            for statement in moves.submit(row):
-                await connection.execute(statement)
+            await connection.execute(insert(Job).values(status="queued", event_seq=1, **row))
+            event = {"job_id": row["id"], "seq": 1, "attempt": 0, "type": "queued", "data": {}}
+            await connection.execute(insert(JobEvent).values(project_id=project_id, **event))
         return JSONResponse({"id": row["id"]}, 202)
 
     return app

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.ids import new_id
-from app.jobs import moves
+from app.jobs import moves, submission
 from app.jobs.moves import Backoff
 from app.jobs.states import FAIL, SUCCEED, Move
 from app.jobs.tables import Job, JobEvent
@@ -44,8 +44,7 @@ def submit(
         "hyperparameters": parsed.resolved_hyperparameters().model_dump(mode="json"),
     }
     with sessions.begin() as session:
-        for statement in moves.submit(row):
-            session.execute(statement)
+        session.execute(*submission.submit(row))
     return job_id
 
 

@@ -26,7 +26,7 @@ async def upload(
     await release(session)
     await upload.receive(body)
     # One at a time of a project, so that of two with the same bytes the second sees the first.
-    await session.execute(quotas.limits(upload.project_id))
+    await session.execute(quotas.limits(), {"project_id": upload.project_id})
     known = await session.scalar(
         queries.same(
             upload.project_id,

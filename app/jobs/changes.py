@@ -6,7 +6,16 @@ Which changes there are stands in moves.py.
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Text, Update, insert, literal, select, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Text,
+    Update,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
@@ -19,6 +28,7 @@ from app.webhooks.events import event_type
 ChangedJobs = TypedReturnsRows[Job]
 
 NO_DATA: Mapping[str, Any] = {}
+COLUMNS = tuple(Job.__table__.columns)
 
 
 def move_jobs(
@@ -39,9 +49,19 @@ def move_jobs(
 
 def with_event(changed: Update, kind: str, data: Mapping[str, Any]) -> ChangedJobs:
     """The change, and its event, numbered under the row lock that the change takes."""
-    moved = (
-        changed.values(event_seq=Job.event_seq + 1).returning(*Job.__table__.columns).cte("moved")
-    )
+    moved = changed.values(event_seq=Job.event_seq + 1).returning(*COLUMNS).cte("moved")
+    changed_jobs = select(Job).from_statement(select(moved).add_cte(*parts_of(moved, kind, data)))
+    return cast("ChangedJobs", changed_jobs.execution_options(populate_existing=True))
+
+
+def parts_of(moved: CTE, kind: str, data: Mapping[str, Any]) -> list[CTE]:
+    """What a change inserts besides; PostgreSQL does so although nothing reads from it.
+
+    Args:
+        moved: The jobs as they are now, with all columns.
+        kind: Of the event.
+        data: Of the event.
+    """
     logged = (
         insert(JobEvent)
         .from_select(
@@ -55,15 +75,10 @@ def with_event(changed: Update, kind: str, data: Mapping[str, Any]) -> ChangedJo
                 literal(dict(data), JSONB),
             ),
         )
+        .returning(JobEvent.created_at)
         .cte("logged")
     )
     parts = [logged]
     if (told := event_type(kind)) is not None:
         parts.append(outbox.deliveries(moved, told))
-    # PostgreSQL runs the insertions although nothing reads from them.
-    changed_jobs = (
-        select(Job)
-        .from_statement(select(moved).add_cte(*parts))
-        .execution_options(populate_existing=True)
-    )
-    return cast("ChangedJobs", changed_jobs)
+    return parts

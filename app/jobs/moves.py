@@ -14,7 +14,6 @@ from sqlalchemy import (
     Select,
     exists,
     func,
-    insert,
     null,
     select,
     true,
@@ -37,17 +36,15 @@ from app.jobs.states import (
     REQUEUE,
     RESUME,
     RETRY,
-    SUBMIT,
     SUCCEED,
     TERMINAL,
     TIME_OUT_QUEUED,
     Move,
     Status,
 )
-from app.jobs.tables import Job, JobEvent
+from app.jobs.tables import Job
 from app.jobs.turns import RUNNING_JOBS, UNLIMITED, startable
 from app.jobs.waiting import startable_since, waits
-from app.webhooks import outbox
 
 Device = Literal["cpu", "gpu"]
 
@@ -86,17 +83,6 @@ def held_by(
 def owned(project_id: str, name: str, by: Column = Job.id) -> ColumnElement[bool]:
     """A job by its id, or by another column all that have this there."""
     return (Job.project_id == project_id) & (by == name) & Job.deleted_at.is_(None)
-
-
-def submit(job: Mapping[str, Any]) -> Sequence[Executable]:
-    """Insert a job, its first event, and who is told of it."""
-    whose = {"project_id": job["project_id"], "job_id": job["id"]}
-    event = {"seq": 1, "attempt": 0, "type": SUBMIT.event, "data": {}}
-    told = outbox.of_submitted(**whose)
-    return (
-        insert(Job).values(status=SUBMIT.target, event_seq=1, **job),
-        insert(JobEvent).values(**whose, **event).add_cte(told),
-    )
 
 
 def claim(

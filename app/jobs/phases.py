@@ -5,7 +5,7 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
-from app.jobs.states import CLAIM, MOVES, RETRY, TERMINAL
+from app.jobs.states import CLAIM, MOVES, RETRY, SUBMIT, TERMINAL
 
 PHASE = "phase"  # the event of a phase that is told by who works, and named in its data
 
@@ -32,6 +32,11 @@ class Change(BaseModel):
     phase: str | None
     attempt: int
     at: datetime
+
+    @classmethod
+    def of_submitted(cls, at: datetime) -> "Change":
+        """The first of each job."""
+        return cls(type=SUBMIT.event, phase=None, attempt=0, at=at)
 
 
 def phases(changes: Iterable[Change]) -> list[JobPhase]:

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.datasets import references as uploads
 from app.estimates import queries as estimates
 from app.ids import new_id
-from app.jobs import moves, queries
+from app.jobs import moves, queries, submission
 from app.jobs.changes import ChangedJobs
 from app.jobs.filters import Filters
 from app.jobs.phases import Change, phases
@@ -36,10 +36,9 @@ async def submit(
     await check(session, settings, project_id, request)
     await quotas.admit(session, settings, project_id, more=1)
     row = row_of(project_id, request)
-    for statement in moves.submit(row):
-        await session.execute(statement)
     # As the database has it, defaults and times included.
-    return await show(session, project_id, row["id"])
+    job, since, position = (await session.execute(*submission.submit(row))).one()
+    return _detail(job, [Change.of_submitted(since)], position)
 
 
 def row_of(project_id: str, request: JobCreate, *, sweep_id: str | None = None) -> dict[str, Any]:
@@ -112,10 +111,13 @@ async def look(
     if row is None:
         raise not_found("job")
     job, changes, position = row
-    found = phases([Change.model_validate(change) for change in changes or ()])
-    detail = JobDetail.model_validate(job)
-    shown = detail.model_copy(update={"phases": found, "queue_position": position})
-    return shown, job.version
+    told = [Change.model_validate(change) for change in changes or ()]
+    return _detail(job, told, position), job.version
+
+
+def _detail(job: Job, changes: Sequence[Change], position: int | None) -> JobDetail:
+    shown = {"phases": phases(changes), "queue_position": position}
+    return JobDetail.model_validate(job).model_copy(update=shown)
 
 
 async def page(

@@ -1,6 +1,8 @@
 """How much a project may have waiting and stored. How many of its jobs run is the claim's."""
 
-from sqlalchemy import Row, Select, func, select
+from functools import cache
+
+from sqlalchemy import BindParameter, Row, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts.tables import Artifact
@@ -13,24 +15,25 @@ from app.settings import Settings
 
 WAITING = (Status.QUEUED, Status.PAUSED)
 RETRY_AFTER_SECONDS = 60
+MINE: BindParameter[str] = bindparam("project_id")
 GRANTED_AHEAD = 64 * 2**20  # bytes, to an upload that does not say how long it is
 
 
-def limits(project_id: str) -> Select[int | None, int | None]:
+@cache
+def limits() -> Select[int | None, int | None]:
     """A project's own quotas. Locks it: what was counted stays true until the transaction ends."""
-    own = select(Project.max_queued_jobs, Project.max_stored_bytes).where(Project.id == project_id)
+    own = select(Project.max_queued_jobs, Project.max_stored_bytes).where(Project.id == MINE)
     # Not FOR UPDATE: other rows may still refer to it.
     return own.with_for_update(key_share=True)
 
 
-def usage(project_id: str) -> Select[int, int]:
+@cache
+def usage() -> Select[int, int]:
     """What of it counts: the jobs that wait, and the bytes of all that is stored."""
-    jobs = select(func.count()).where(Job.project_id == project_id, Job.status.in_(WAITING))
-    stored = select(func.coalesce(func.sum(Artifact.size), 0)).where(
-        Artifact.project_id == project_id
-    )
+    jobs = select(func.count()).where(Job.project_id == MINE, Job.status.in_(WAITING))
+    stored = select(func.coalesce(func.sum(Artifact.size), 0)).where(Artifact.project_id == MINE)
     uploaded = select(func.coalesce(func.sum(Dataset.charged_bytes), 0)).where(
-        Dataset.project_id == project_id
+        Dataset.project_id == MINE
     )
     bytes_ = stored.scalar_subquery() + uploaded.scalar_subquery()
     return select(jobs.scalar_subquery().label("jobs"), bytes_.label("stored"))
@@ -48,9 +51,7 @@ async def admit(session: AsyncSession, settings: Settings, project_id: str, *, m
     Raises:
         Problem: 429, with the quota, and what to do.
     """
-    own = (await session.execute(limits(project_id))).one()
-    # A statement of its own: it sees what others committed while the first one waited.
-    used = (await session.execute(usage(project_id))).one()
+    own, used = await _standing(session, project_id)
     _check(own, used, settings, more)
 
 
@@ -69,13 +70,21 @@ async def grant(
     Raises:
         Problem: 429, with the quota, and what to do.
     """
-    _, own = (await session.execute(limits(project_id))).one()
-    _, stored = (await session.execute(usage(project_id))).one()
+    (_, own), (_, stored) = await _standing(session, project_id)
     max_bytes = settings.max_stored_bytes if own is None else own
     free = max_bytes - (int(stored) - held)
     if needed > free:
         raise _too_much_stored(int(stored) - held, max_bytes, needed)
     return min(free, needed + GRANTED_AHEAD) if held else needed
+
+
+async def _standing(
+    session: AsyncSession, project_id: str
+) -> tuple[Row[int | None, int | None], Row[int, int]]:
+    which = {"project_id": project_id}
+    own = (await session.execute(limits(), which)).one()
+    # A statement of its own: it sees what others committed while the first one waited.
+    return own, (await session.execute(usage(), which)).one()
 
 
 def _check(

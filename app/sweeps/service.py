@@ -9,7 +9,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.ids import new_id
-from app.jobs import moves
+from app.jobs import moves, submission
 from app.jobs.changes import ChangedJobs
 from app.jobs.references import check
 from app.jobs.schemas import JobCreate
@@ -64,8 +64,7 @@ async def submit(
     }
     await session.execute(queries.add(row))
     for job in _rows(found, project_id, sweep_id):
-        for statement in moves.submit(job):
-            await session.execute(statement)
+        await session.execute(*submission.submit(job))
     return await show(session, project_id, sweep_id)
 
 

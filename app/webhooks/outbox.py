@@ -8,7 +8,6 @@ from functools import cache
 from sqlalchemy import (
     CTE,
     ColumnElement,
-    Subquery,
     Text,
     func,
     insert,
@@ -43,7 +42,7 @@ _RECEIVING = text(
 _NAMES = ("id", "project_id", "endpoint_id", "type", "data")
 
 
-def deliveries(moved: CTE | Subquery, event: EventType) -> CTE:
+def deliveries(moved: CTE, event: EventType) -> CTE:
     """One delivery of each job that has moved, to each endpoint that wants to know.
 
     Args:
@@ -59,19 +58,6 @@ def deliveries(moved: CTE | Subquery, event: EventType) -> CTE:
         .where(_RECEIVING, wanted)
     )
     return insert(WebhookDelivery).from_select(_NAMES, rows).cte("told")
-
-
-def of_submitted(project_id: str, job_id: str) -> CTE:
-    """The same of a job that the statement before has inserted."""
-    submitted = select(
-        literal(project_id, Text).label("project_id"),
-        literal(job_id, Text).label("id"),
-        literal_column("'queued'").label("status"),
-        literal_column("1").label("run"),
-        literal_column("0").label("attempt"),
-        literal_column("1").label("event_seq"),
-    ).subquery("submitted")
-    return deliveries(submitted, EventType.QUEUED)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import queue
 import socket
 import tempfile
 import time
@@ -295,6 +296,31 @@ def test_an_answer_that_is_taken_slowly_is_sent_whole(
             time.sleep(max(0.0, ahead))
 
     assert received >= 200 << 20
+
+
+def test_a_client_that_goes_before_its_file_is_sent_is_no_fault_of_the_service() -> None:
+    sent = queue.Queue[bool | Exception]()
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await endless(scope, receive, send)
+            return
+        while (await receive())["type"] != "http.disconnect":
+            continue
+        length = [(b"content-length", b"1024")]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        with tempfile.TemporaryFile() as file:
+            file.truncate(1024)
+            try:
+                sent.put(await scope["extensions"][connections.SEND_FILE](file.fileno(), 0, 1024))
+            except Exception as error:
+                sent.put(error)
+                raise
+
+    with serve(late) as served:
+        connect(served, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").close()
+
+        assert sent.get(timeout=PATIENCE) is False
 
 
 def test_every_connection_of_the_service_has_a_deadline() -> None:
