@@ -8,7 +8,7 @@ SECONDS ?= 60
 KILLS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e chaos kills sweep lint types format serve docs hub-clients openapi fuzz-api bench-api
+.PHONY: help install demo test e2e chaos kills soak sweep lint types format serve docs hub-clients openapi fuzz-api bench-api
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 13
@@ -40,6 +40,9 @@ chaos: $(STAMP) ## Disturb a whole installation: make chaos SEED=7 SECONDS=60
 
 kills: $(STAMP) ## Kill what works on one real job: make kills SEED=7 KILLS=20
 	$(BIN)/python -m tests.faults.kills --seed $(SEED) --kills $(KILLS)
+
+soak: $(STAMP) ## See whether an installation stays as it is while it works: make soak SECONDS=300
+	$(BIN)/python -m tests.faults.soak --seed $(SEED) --seconds $(SECONDS)
 
 sweep: $(STAMP) ## Compress at several sparsities by several methods as one sweep, and pick of it
 	$(BIN)/python -m pytest tests/sweeps

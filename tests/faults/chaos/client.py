@@ -37,10 +37,18 @@ class Client:
         rng: Decides what is asked.
         steps: Of the toy models there are.
         history: Gets a line an answer.
+        most_jobs: Are posted.
     """
 
     def __init__(
-        self, url: str, key: str, rng: random.Random, steps: tuple[int, ...], history: JsonLines
+        self,
+        url: str,
+        key: str,
+        rng: random.Random,
+        steps: tuple[int, ...],
+        history: JsonLines,
+        *,
+        most_jobs: int = MOST_JOBS,
     ) -> None:
         self._http = httpx.Client(
             base_url=url,
@@ -54,6 +62,7 @@ class Client:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="client", daemon=True)
         self._posted = 0
+        self._most_jobs = most_jobs
         self._unanswered: tuple[str, dict[str, Any]] | None = None
 
     def start(self) -> None:
@@ -97,7 +106,7 @@ class Client:
 
     def _post(self) -> None:
         if self._unanswered is None:
-            if self._posted == MOST_JOBS:
+            if self._posted == self._most_jobs:
                 return
             self._posted += 1
             self._unanswered = (f"post-{self._posted}", self._spec())

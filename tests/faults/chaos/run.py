@@ -63,25 +63,21 @@ def run(seed: int, seconds: float, folder: Path) -> Outcome:
         seconds: How long it is disturbed.
         folder: Empty, with a short path.
     """
-    files = folder / "files"
-    for steps in STEPS:
-        root = files / model_of(steps)
-        root.mkdir(parents=True)
-        make_toy(root, steps=steps, step_seconds=STEP_SECONDS)
+    files = make_files(folder)
     calls, deeds = JsonLines(folder / "calls.jsonl"), JsonLines(folder / "deeds.jsonl")
-    installation = Installation(folder, _settings(folder, files))
+    installation = Installation(folder, settings_for(folder, files))
     problems: list[str] = []
     try:
         rng = random.Random(seed)
         client = Client(
             installation.url, installation.key, random.Random(rng.random()), STEPS, calls
         )
-        problems += _wait("the API", START_SECONDS, client.is_ready, installation)
+        problems += wait("the API", START_SECONDS, client.is_ready, installation)
         client.start()
-        problems += _wait("a first trainer", START_SECONDS, lambda: read_notes(files), installation)
+        problems += wait("a first trainer", START_SECONDS, lambda: read_notes(files), installation)
         Nemesis(installation, rng, deeds).run(seconds)
         client.stop()
-        problems += _come_to_rest(installation)
+        problems += come_to_rest(installation)
         engine = installation.database.engine()
         record = Record(
             calls=[Call(**line) for line in calls.read()],
@@ -97,7 +93,17 @@ def run(seed: int, seconds: float, folder: Path) -> Outcome:
     return Outcome(record, _sights(record, installation), problems)
 
 
-def _settings(folder: Path, files: Path) -> Settings:
+def make_files(folder: Path) -> Path:
+    """A folder with the toys that a client's jobs name."""
+    files = folder / "files"
+    for steps in STEPS:
+        root = files / model_of(steps)
+        root.mkdir(parents=True)
+        make_toy(root, steps=steps, step_seconds=STEP_SECONDS)
+    return files
+
+
+def settings_for(folder: Path, files: Path) -> Settings:
     return Settings(
         data=folder / "data",
         file_roots=(files,),
@@ -112,7 +118,7 @@ def _settings(folder: Path, files: Path) -> Settings:
     )
 
 
-def _wait(
+def wait(
     what: str, seconds: float, is_there: Callable[[], object], installation: Installation
 ) -> list[str]:
     deadline = time.monotonic() + seconds
@@ -124,7 +130,7 @@ def _wait(
     return []
 
 
-def _come_to_rest(installation: Installation) -> list[str]:
+def come_to_rest(installation: Installation) -> list[str]:
     """Wait until all jobs have ended and all sweeps have found everything done."""
     engine = installation.database.engine()
     scratch = installation.settings.scratch_dir
@@ -146,10 +152,10 @@ def _come_to_rest(installation: Installation) -> list[str]:
         stored = read_objects(installation.settings.storage_dir)
         return stored.keys() == {row.key for row in read_artifacts(engine)}
 
-    problems = _wait("rest", REST_SECONDS, lambda: is_nothing_left(engine), installation)
+    problems = wait("rest", REST_SECONDS, lambda: is_nothing_left(engine), installation)
     problems += [f"{path}: is left" for path in scratch.glob("*/*")]
     installation.age_storage()
-    return problems + _wait(
+    return problems + wait(
         "a storage without strays", REST_SECONDS, lambda: has_no_strays(engine), installation
     )
 
