@@ -36,22 +36,18 @@ cli = typer.Typer(
     help="Compress transformer language models by sparse fine-tuning, as a service.",
 )
 db = typer.Typer(no_args_is_help=True, help="The database schema.")
-for name, command in (
-    ("logs", results.logs),
-    ("events", results.events),
-    ("report", results.report),
-    ("download", results.download),
-):
-    jobs.command(name)(command)
-for name, group in (
-    ("jobs", jobs),
-    ("datasets", datasets),
-    ("sweeps", sweeps),
-    ("api-keys", api_keys),
-):
-    cli.add_typer(group, name=name)
-for command in (login, catalog.estimate, catalog.models, catalog.methods):
-    cli.command()(command)
+jobs.command()(results.logs)
+jobs.command()(results.events)
+jobs.command()(results.report)
+jobs.command()(results.download)
+cli.add_typer(jobs, name="jobs")
+cli.add_typer(datasets, name="datasets")
+cli.add_typer(sweeps, name="sweeps")
+cli.add_typer(api_keys, name="api-keys")
+cli.command()(login)
+cli.command()(catalog.estimate)
+cli.command()(catalog.models)
+cli.command()(catalog.methods)
 cli.add_typer(db, name="db", rich_help_panel=SERVICE)
 cli.add_typer(keys, name="keys", rich_help_panel=SERVICE)
 cli.add_typer(projects, name="projects", rich_help_panel=SERVICE)
@@ -86,11 +82,15 @@ def choose(
     url: Annotated[
         str | None, typer.Option(help="The service's. Default: PST_URL, else the profile's.")
     ] = None,
+    patience: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds for which an outage is waited out. Default: 120."),
+    ] = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
-    context.obj = Chosen(profile, url)
+    context.obj = Chosen(profile, url, patience)
 
 
 @cli.command("serve", rich_help_panel=SERVICE)

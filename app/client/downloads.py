@@ -17,7 +17,6 @@ from app.client.transport import Transport
 from pst_core.download import unpack as unpack_archive
 from pst_core.errors import PstError
 
-CHUNK = 1 << 20
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 Told = Callable[[int, int], None]
 
@@ -113,7 +112,8 @@ class Download:
                 _empty(file)
                 done = 0
             told(done, size)
-            for chunk in answer.iter_raw(CHUNK):
+            # As they come: what a chunk still lacks would be lost with the connection.
+            for chunk in answer.iter_raw():
                 done += len(chunk)
                 if done > size:
                     raise CorruptDownloadError(

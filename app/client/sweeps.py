@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from app.client.transport import Transport, once
-from app.sweeps.schemas import Constraints, Front, Picked, SweepDetail, SweepSummary
+from app.sweeps.schemas import Front, Picked, SweepDetail, SweepSummary
 from app.sweeps.states import SweepStatus
 
 ENDED = frozenset(
@@ -17,6 +17,7 @@ ENDED = frozenset(
     }
 )
 LOOK_SECONDS = 2.0
+Constraints = Mapping[str, Any]
 Action = Literal["cancel", "pause", "resume"]
 
 
@@ -61,13 +62,16 @@ class Sweeps:
         return self._transport.get(f"/sweeps/{sweep_id}/front", Front, {"size_of": size_of})
 
     def find(self, sweep_id: str, constraints: Constraints) -> Picked:
-        """The job that satisfies the constraints; nothing is stored."""
-        query = constraints.model_dump(mode="json", exclude_none=True)
+        """The job that satisfies the constraints; nothing is stored.
+
+        Args:
+            sweep_id: Of the sweep.
+            constraints: As `GET /sweeps/{id}/pick` has them; those that are None are left out.
+        """
+        query = {name: value for name, value in constraints.items() if value is not None}
         return self._transport.get(f"/sweeps/{sweep_id}/pick", Picked, query)
 
-    def pick(
-        self, sweep_id: str, constraints: Constraints, *, job_id: str | None = None
-    ) -> SweepDetail:
-        """Have the sweep's name lead to that job, or to the one that is named."""
-        body = {**constraints.model_dump(mode="json"), "job_id": job_id}
+    def pick(self, sweep_id: str, constraints: Constraints) -> SweepDetail:
+        """Have the sweep's name lead to that job, or to the one that is named by `job_id`."""
+        body = {name: value for name, value in constraints.items() if value is not None}
         return self._transport.put(f"/sweeps/{sweep_id}/pick", SweepDetail, body)

@@ -17,7 +17,7 @@ from app.commands.profiles import (
     Chosen,
     write_profile,
 )
-from app.commands.session import ending
+from app.commands.session import ending, patience_of
 
 FORBIDDEN = 403
 
@@ -39,7 +39,7 @@ def login(
         raise typer.Exit(Exit.USAGE)
     with ending():
         try:
-            with Client(access.url, access.key) as client:
+            with Client(access.url, access.key, patience=patience_of(before)) as client:
                 list(client.jobs.list(most=1))
         except RefusedError as error:
             # It is known, and may do other things.

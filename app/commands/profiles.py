@@ -22,6 +22,8 @@ class Chosen:
 
     profile: str | None = None
     url: str | None = None
+    patience: float | None = None
+    """With an outage, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

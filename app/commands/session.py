@@ -33,8 +33,15 @@ def service(context: typer.Context, *, goes_on: str = "") -> Iterator[Client]:
         access = find_access(chosen)
         if is_open_to_others():
             say(f"others may read the keys in {profile_file()}: chmod 600 it")
-        with Client(access.url, access.key) as client:
+        with Client(access.url, access.key, patience=patience_of(chosen)) as client:
             yield client
+
+
+def patience_of(chosen: Chosen) -> Patience:
+    ordinary = Patience()
+    if chosen.patience is None:
+        return ordinary
+    return Patience(first=min(ordinary.first, chosen.patience), outage=chosen.patience)
 
 
 @contextmanager
@@ -47,7 +54,7 @@ def ending(*, goes_on: str = "") -> Iterator[None]:
         raise typer.Exit(of_error(error)) from None
     except BrokenPipeError:
         # Who reads has enough; Python would complain once more as it closes its output.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         raise typer.Exit(Exit.ERROR) from None
     except OSError as error:
         say(str(error))

@@ -1,7 +1,7 @@
 """``pst sweeps``: several jobs as one: make, follow, compare, pick."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,7 +22,7 @@ from app.commands.exits import of_sweep
 from app.commands.front import show_front
 from app.commands.output import emit, moment, percent, say, size, table
 from app.commands.session import JsonOption, service
-from app.sweeps.schemas import Constraints, SweepDetail, SweepJob, SweepSummary
+from app.sweeps.schemas import SweepDetail, SweepJob, SweepSummary
 
 sweeps = typer.Typer(no_args_is_help=True, help="Several compressions as one.")
 
@@ -121,20 +121,19 @@ def pick(
     as_json: JsonOption = False,
 ) -> None:
     """Choose the job that the sweep's name leads to; its id is printed."""
-    asked = {
+    asked: dict[str, Any] = {
         "min_metric": min_metric,
         "max_bytes": max_bytes,
         "max_drop": max_drop,
         "size_of": size_of,
         "prefer": prefer,
     }
-    constraints = Constraints.model_construct(**asked)
     with service(context) as client:
         if dry_run:
-            found = client.sweeps.find(sweep_id, constraints)
+            found = client.sweeps.find(sweep_id, asked)
             shown, job_id = found.model_dump_json(), found.job.id
         else:
-            sweep = client.sweeps.pick(sweep_id, constraints, job_id=job)
+            sweep = client.sweeps.pick(sweep_id, asked | {"job_id": job})
             shown, job_id = sweep.model_dump_json(), sweep.pick.job_id if sweep.pick else ""
     typer.echo(shown if as_json else job_id)
 
