@@ -8,6 +8,7 @@ from app.client.downloads import Downloaded
 from app.client.errors import (
     ClientError,
     CorruptDownloadError,
+    InvalidInputError,
     RefusedError,
     UnexpectedAnswerError,
     UnreachableError,
@@ -19,6 +20,7 @@ __all__ = [
     "ClientError",
     "CorruptDownloadError",
     "Downloaded",
+    "InvalidInputError",
     "Patience",
     "RefusedError",
     "UnexpectedAnswerError",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from app.client.errors import ClientError
+from app.client.errors import InvalidInputError
 from app.client.transport import Transport, parse
 from app.datasets.schemas import DatasetDetail, DatasetSummary
 
@@ -39,13 +39,14 @@ class Datasets:
             told: How far it is.
 
         Raises:
-            ClientError: The file is none of those, or not taken.
+            InvalidInputError: The file is none of those.
+            ClientError: It is not taken.
         """
         endings = [ending.lower() for ending in path.suffixes]
         gzip = endings[-1:] == [".gz"]
         kind = endings[:-1][-1:] if gzip else endings[-1:]
         if not kind or kind[0] not in MEDIA_TYPES:
-            raise ClientError(
+            raise InvalidInputError(
                 f"{path} is of no kind that is read.",
                 remedy=f"Give it one of the endings {', '.join(MEDIA_TYPES)}, or .gz behind it.",
             )

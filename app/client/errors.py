@@ -3,6 +3,7 @@
 ClientError
 ├── RefusedError           the service answered with a problem (RFC 9457)
 ├── UnreachableError       no answer came, or not all of it
+├── InvalidInputError      what was given cannot be sent at all
 ├── CorruptDownloadError   other bytes came than were published
 └── UnexpectedAnswerError  an answer that this release does not understand
 """
@@ -61,6 +62,10 @@ class UnreachableError(ClientError):
     @property
     def did_nothing(self) -> bool:
         return not self._was_sent
+
+
+class InvalidInputError(ClientError):
+    pass
 
 
 class CorruptDownloadError(ClientError):

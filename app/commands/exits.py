@@ -3,7 +3,7 @@
 from enum import IntEnum
 from http import HTTPStatus
 
-from app.client import ClientError, CorruptDownloadError, RefusedError
+from app.client import ClientError, CorruptDownloadError, InvalidInputError, RefusedError
 from app.jobs.schemas import JobDetail
 from app.jobs.states import Status
 from app.sweeps.states import SweepStatus
@@ -50,6 +50,8 @@ def of_error(error: ClientError) -> Exit:
         return Exit.UNREACHABLE
     if isinstance(error, CorruptDownloadError):
         return Exit.CORRUPT
+    if isinstance(error, InvalidInputError):
+        return Exit.USAGE
     if not isinstance(error, RefusedError):
         return Exit.ERROR
     if error.kind == "nothing_fits":

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.client import ClientError
+from app.client import InvalidInputError
 from app.client.client import DEFAULT_URL
 
 DEFAULT_PROFILE = "default"
@@ -39,13 +39,13 @@ def find_access(chosen: Chosen, environment: Mapping[str, str] = os.environ) -> 
     A profile's key goes to that profile's address and to no other.
 
     Raises:
-        ClientError: There is no such profile, or its file cannot be read.
+        InvalidInputError: There is no such profile, or its file cannot be read.
     """
     name = chosen.profile or environment.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
     named = name != DEFAULT_PROFILE or chosen.profile is not None
     profiles = read_profiles(environment)
     if named and name not in profiles:
-        raise ClientError(
+        raise InvalidInputError(
             f"There is no profile {name!r} in {profile_file(environment)}.",
             remedy=f"Make it: pst login --profile {name}",
         )
@@ -69,7 +69,7 @@ def read_profiles(environment: Mapping[str, str] = os.environ) -> dict[str, Acce
     """All profiles, by name; none where there is no file.
 
     Raises:
-        ClientError: It is no TOML, or not of this form.
+        InvalidInputError: It is no TOML, or not of this form.
     """
     path = profile_file(environment)
     try:
@@ -81,7 +81,7 @@ def read_profiles(environment: Mapping[str, str] = os.environ) -> dict[str, Acce
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ClientError(
+        raise InvalidInputError(
             f"{path} cannot be read: {error}.",
             remedy='Each profile is a table [profiles.NAME] with "url" and "key".',
         ) from error
