@@ -1,13 +1,17 @@
 """The spec that a command line asks for: a file, what options say, and single fields."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+STDIN = Path("-")
+
 SpecOption = Annotated[
-    typer.FileText | None,
+    Path | None,
     typer.Option("--spec", help="A spec as JSON; - reads it from stdin. Options change it."),
 ]
 ModelOption = Annotated[str | None, typer.Option(help="hub:ORG/NAME, pkg:NAME, file:PATH or job_…")]
@@ -32,7 +36,7 @@ MetadataOption = Annotated[
 
 
 def read_spec(
-    file: typer.FileText | None,
+    file: Path | None,
     options: Mapping[str, Any],
     changes: Sequence[str] = (),
     metadata: Sequence[str] = (),
@@ -78,13 +82,14 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     return dict(_split(text, option) for text in texts)
 
 
-def _read(file: typer.FileText) -> dict[str, Any]:
+def _read(file: Path) -> dict[str, Any]:
     try:
-        spec = json.load(file)
-    except ValueError as error:
-        raise typer.BadParameter(f"{file.name} is no JSON: {error}", param_hint="--spec") from None
+        text = sys.stdin.read() if file == STDIN else file.read_text(encoding="utf-8")
+        spec = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{file} is no JSON: {error}", param_hint="--spec") from None
     if not isinstance(spec, dict):
-        raise typer.BadParameter(f"{file.name} holds no object", param_hint="--spec")
+        raise typer.BadParameter(f"{file} holds no object", param_hint="--spec")
     return spec
 
 

@@ -42,23 +42,19 @@ OF_STATUS: dict[int, Exit] = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Exit.USAGE,
     HTTPStatus.UNPROCESSABLE_ENTITY: Exit.USAGE,
 }
+# Of a conflict and of a bad gateway, those that mean more than that.
+OF_KIND = {"nothing_fits": Exit.NOT_GOOD_ENOUGH, "checkpoint_corrupt": Exit.CORRUPT}
 
 
 def of_error(error: ClientError) -> Exit:
     """What a call that went wrong exits with."""
     if error.may_pass:
         return Exit.UNREACHABLE
+    if isinstance(error, RefusedError):
+        return OF_KIND.get(error.kind) or OF_STATUS.get(error.status, Exit.ERROR)
     if isinstance(error, CorruptDownloadError):
         return Exit.CORRUPT
-    if isinstance(error, InvalidInputError):
-        return Exit.USAGE
-    if not isinstance(error, RefusedError):
-        return Exit.ERROR
-    if error.kind == "nothing_fits":
-        return Exit.NOT_GOOD_ENOUGH
-    if error.kind == "checkpoint_corrupt":
-        return Exit.CORRUPT
-    return OF_STATUS.get(error.status, Exit.ERROR)
+    return Exit.USAGE if isinstance(error, InvalidInputError) else Exit.ERROR
 
 
 def of_job(job: JobDetail) -> Exit:

@@ -14,6 +14,9 @@ from typer.testing import CliRunner, Result
 from app.cli import cli
 from app.projects.service import NewKey
 from tests.app.served import Served
+from tests.app.sweeps.conftest import succeed
+
+__all__ = ["Pst", "pst", "succeed"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,5 @@ class Pst:
 
 @pytest.fixture
 def pst(served: Served, key: NewKey, tmp_path: Path) -> Pst:
-    home = {
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-        "PYTHONPATH": str(Path(__file__).parents[3]),
-    }
-    return Pst({"PST_URL": served.url, "PST_API_KEY": key.key, **home})
+    access = {"PST_URL": served.url, "PST_API_KEY": key.key}
+    return Pst(access | {"XDG_CONFIG_HOME": str(tmp_path / "config")})

@@ -53,6 +53,9 @@ def test_a_spec_may_come_from_a_file_and_options_change_it(pst: Pst, tmp_path: P
     (job,) = pst.read("jobs", "create", "--spec", spec, "--sparsity", "0.5")
 
     assert (job["spec"]["seed"], job["spec"]["sparsity"]) == (7, 0.5)
+    piped = pst.run("jobs", "create", "--spec", "-", "--json", stdin=json.dumps(SPEC))
+    assert json.loads(piped.stdout)["spec"]["sparsity"] == 0.9
+    assert pst.run("jobs", "create", "--spec", str(tmp_path)).exit_code == 2
 
 
 def test_validating_stores_nothing(pst: Pst) -> None:

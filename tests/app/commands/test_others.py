@@ -15,10 +15,7 @@ from app.sweeps.schemas import Front
 from tests import datasets
 from tests.app.commands.conftest import Pst
 from tests.app.conftest import SPEC
-from tests.app.sweeps.conftest import (
-    Succeed,
-    succeed,  # noqa: F401 # a fixture
-)
+from tests.app.sweeps.conftest import Succeed
 from tests.jobs import submit
 
 SWEEP = (
