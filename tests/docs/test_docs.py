@@ -22,7 +22,8 @@ CODE = re.compile(r"`([^`\n]+)`")
 MODULE = re.compile(r"(?:app|worker|pst_core|migrations|tests|examples)/[\w/]+\.py")
 FUNCTION = re.compile(r"((?:app|worker|pst_core)/[\w/]+\.py):(\w+)")
 PST_COMMAND = re.compile(
-    r"(?:\.venv/bin/)?pst ((?:serve|api|worker|beat|db|keys|projects|jobs|datasets|sweeps|api-keys|estimate|login)\b[^`\"\n]*)"
+    r"(?:\.venv/bin/)?pst ((?:serve|api|worker|beat|db|keys|projects"
+    r"|jobs|datasets|sweeps|api-keys|estimate|login|models|methods)\b[^`\"\n]*)"
 )
 
 
