@@ -1,35 +1,56 @@
-"""The ``pst`` command: what runs an installation. Each command calls one function elsewhere."""
+"""The ``pst`` command: the client's commands, and what runs an installation.
+
+Each command calls one function elsewhere. What only the operator's need is imported by those
+alone: nobody waits for a database driver to list jobs.
+"""
 
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvicorn
 
-from app.backends import environment, running_backends
-from app.connections import SERVER
-from app.db import upgrade
-from app.embedded import EmbeddedError
-from app.main import create_app
+from app.commands import catalog, results
+from app.commands.api_keys import api_keys
+from app.commands.datasets import datasets
+from app.commands.jobs import jobs
+from app.commands.login import login
+from app.commands.profiles import Chosen
+from app.commands.sweeps import sweeps
 from app.projects.cli import keys, projects
-from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
-from app.serve import ServeError, serve
-from app.server import Server
-from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+SERVICE = "On the machine of the service"
+JOBS_QUEUE, MAINTENANCE_QUEUE = "jobs", "maintenance"
 
 cli = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Compress transformer language models by sparse fine-tuning, as a service.",
 )
 db = typer.Typer(no_args_is_help=True, help="The database schema.")
-cli.add_typer(db, name="db")
-cli.add_typer(keys, name="keys")
-cli.add_typer(projects, name="projects")
+jobs.command()(results.logs)
+jobs.command()(results.events)
+jobs.command()(results.report)
+jobs.command()(results.download)
+cli.add_typer(jobs, name="jobs")
+cli.add_typer(datasets, name="datasets")
+cli.add_typer(sweeps, name="sweeps")
+cli.add_typer(api_keys, name="api-keys")
+cli.command()(login)
+cli.command()(catalog.estimate)
+cli.command()(catalog.models)
+cli.command()(catalog.methods)
+cli.add_typer(db, name="db", rich_help_panel=SERVICE)
+cli.add_typer(keys, name="keys", rich_help_panel=SERVICE)
+cli.add_typer(projects, name="projects", rich_help_panel=SERVICE)
 
 DataOption = Annotated[
     Path | None,
@@ -43,14 +64,36 @@ DevicesOption = Annotated[
 
 
 def main() -> None:
-    try:
-        cli()
-    except (EmbeddedError, ServeError) as error:
-        typer.echo(f"pst: {error}", err=True)
-        raise SystemExit(1) from None
+    cli()
 
 
-@cli.command("serve")
+def show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("pst-service"))
+        raise typer.Exit
+
+
+@cli.callback()
+def choose(
+    context: typer.Context,
+    profile: Annotated[
+        str | None, typer.Option(help="Of `pst login`. Default: PST_PROFILE, else default.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The service's. Default: PST_URL, else the profile's.")
+    ] = None,
+    patience: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds for which an outage is waited out. Default: 120."),
+    ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    context.obj = Chosen(profile, url, patience)
+
+
+@cli.command("serve", rich_help_panel=SERVICE)
 def serve_command(
     data: DataOption = None,
     host: HostOption = "127.0.0.1",
@@ -58,23 +101,30 @@ def serve_command(
     devices: DevicesOption = "auto",
 ) -> None:
     """Run everything in this terminal: API, workers, beat, and embedded servers where needed."""
-    serve(
-        _settings(data),
-        host=host,
-        port=port,
-        devices=_resolve_devices(devices),
-        say=typer.echo,
-    )
+    from app.embedded import EmbeddedError
+    from app.serve import ServeError, serve
+
+    chosen = _resolve_devices(devices)
+    try:
+        serve(_settings(data), host=host, port=port, devices=chosen, say=typer.echo)
+    except (EmbeddedError, ServeError) as error:
+        raise _gives_up(error) from None
 
 
-@cli.command()
+@cli.command(rich_help_panel=SERVICE)
 def api(
     host: HostOption = "127.0.0.1",
     port: PortOption = 8000,
     fd: Annotated[int | None, typer.Option(hidden=True, help="A listening socket.")] = None,
 ) -> None:
     """Run the API alone."""
-    with running_backends(_settings()) as settings:
+    import uvicorn
+
+    from app.connections import SERVER
+    from app.main import create_app
+    from app.server import Server
+
+    with _backends() as settings:
         app = create_app(settings)
         config = uvicorn.Config(
             app,
@@ -88,7 +138,7 @@ def api(
         Server(app, config).run(sockets)
 
 
-@cli.command()
+@cli.command(rich_help_panel=SERVICE)
 def worker(
     devices: DevicesOption = "auto",
     queues: Annotated[
@@ -107,7 +157,7 @@ def worker(
     )
 
 
-@cli.command()
+@cli.command(rich_help_panel=SERVICE)
 def beat() -> None:
     """Run the clock that asks for maintenance; one is enough, none is survived."""
     _become("worker", "beat")
@@ -116,17 +166,40 @@ def beat() -> None:
 @db.command("upgrade")
 def db_upgrade() -> None:
     """Bring the database schema to this release."""
-    with running_backends(_settings()) as settings:
+    from app.db import upgrade
+
+    with _backends() as settings:
         upgrade(settings.database_url or "")
 
 
-def _settings(data: Path | None = None) -> Settings:
+def _settings(data: Path | None = None) -> "Settings":
+    from app.settings import Settings
+
     return Settings() if data is None else Settings(data=data)
+
+
+@contextmanager
+def _backends() -> Iterator["Settings"]:
+    from app.backends import running_backends
+    from app.embedded import EmbeddedError
+
+    try:
+        with running_backends(_settings()) as settings:
+            yield settings
+    except EmbeddedError as error:
+        raise _gives_up(error) from None
+
+
+def _gives_up(error: Exception) -> typer.Exit:
+    typer.echo(f"pst: {error}", err=True)
+    return typer.Exit(1)
 
 
 def _become(*module_and_arguments: str) -> None:
     """Turn this process into another of ours; embedded servers it started stay its children."""
-    with running_backends(_settings()) as settings:
+    from app.backends import environment
+
+    with _backends() as settings:
         command = [sys.executable, "-P", "-m", *module_and_arguments]
         os.execve(command[0], command, os.environ | environment(settings))
 

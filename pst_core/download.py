@@ -54,12 +54,25 @@ def fetch(url: str, folder: Path) -> Path:
             remedy="Check the address, and that the service is up.",
         ) from error
     try:
+        return unpack(archive, folder)
+    finally:
+        archive.unlink()
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Write the plain files of a checkpoint's tar.
+
+    Returns:
+        The one folder that they are in, below ``folder``.
+
+    Raises:
+        CheckpointCorruptError: It is no tar of one folder of plain files.
+    """
+    try:
         with tarfile.open(archive, "r:") as tar:
             return folder / _extract(tar, folder)
     except tarfile.TarError as error:
-        raise CheckpointCorruptError(f"What {url} gives is no tar: {error}.") from error
-    finally:
-        archive.unlink()
+        raise CheckpointCorruptError(f"What came is no tar: {error}.") from error
 
 
 def _refused(url: str, answer: httpx.Response) -> ModelNotFoundError:

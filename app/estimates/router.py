@@ -13,6 +13,7 @@ from app import queue
 from app.db import SessionDep, release
 from app.estimates import service
 from app.estimates.schemas import Accuracies, EstimateCreate, EstimateDetail
+from app.estimates.states import DONE
 from app.jobs.router import Wait
 from app.openapi import problem_answers
 from app.projects.tables import Scope as KeyScope
@@ -40,7 +41,7 @@ class Answered(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = await self._wait()
         status, headers = HTTPStatus.OK, {"Location": f"/estimates/{found.id}"}
-        if found.status not in service.DONE:
+        if found.status not in DONE:
             status, headers["Retry-After"] = HTTPStatus.ACCEPTED, RETRY_AFTER
         answer = JSONResponse(found.model_dump(mode="json"), status, headers)
         await answer(scope, receive, send)
@@ -97,7 +98,7 @@ async def get_estimate(
 ) -> EstimateDetail:
     """One estimate; kept for a week."""
     found = await service.show(session, project_id, estimate_id)
-    if not wait or found.status in service.DONE:
+    if not wait or found.status in DONE:
         return found
     await release(session)
     return await service.wait(request.app.state.sessions.reading, project_id, estimate_id, wait)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from app.estimates.tables import State
+from app.estimates.states import State
 from app.jobs.schemas import JobCreate, JobError
 from pst_core.forecast import DeviceClass, Forecast
 from pst_core.spec import CompressionSpec

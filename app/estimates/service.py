@@ -13,7 +13,8 @@ from app.estimates.schemas import (
     EstimateDetail,
     Memory,
 )
-from app.estimates.tables import Estimate, State
+from app.estimates.states import DONE
+from app.estimates.tables import Estimate
 from app.estimates.timing import forecast_seconds, same_shape
 from app.ids import new_id
 from app.jobs.references import check
@@ -27,7 +28,6 @@ from pst_core.spec import CompressionSpec
 
 MAX_OPEN = 20  # of a project: each takes a process some seconds
 LOOK_SECONDS = 0.3
-DONE = (State.READY, State.FAILED)
 
 
 async def submit(

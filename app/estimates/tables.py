@@ -1,7 +1,6 @@
 """Columns and constraints of estimates: those that were asked for, and those of finished jobs."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -20,17 +19,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from app.estimates.states import State
 from app.jobs.tables import of_a_job
+
+__all__ = ["Estimate", "Json", "State"]
 
 Json = dict[str, Any]
 Time = DateTime(timezone=True)
-
-
-class State(StrEnum):
-    WAITING = "waiting"
-    RUNNING = "running"
-    READY = "ready"
-    FAILED = "failed"
 
 
 UNDONE = text(f"status IN ('{State.WAITING}', '{State.RUNNING}')")

@@ -1,28 +1,31 @@
-"""``pst keys`` and ``pst projects``: an operator's way to any project, its keys and its quotas."""
+"""``pst keys`` and ``pst projects``: an operator's way to any project, its keys and its quotas.
+
+The database is imported by the commands alone: the client's, beside them, need none.
+"""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from sqlalchemy.orm import Session
 
-from app.backends import running_backends
-from app.db import sync_engine
-from app.problems import Problem
-from app.projects import service
-from app.projects.schemas import KeyCreated, KeyOut
-from app.projects.service import DEFAULT_PROJECT, NewKey
-from app.projects.tables import Scope
-from app.settings import Settings
+from app.projects.schemas import GRACE, KeyCreated, KeyOut
+from app.projects.scopes import ORDINARY, Scope
 
-keys = typer.Typer(no_args_is_help=True, help="API keys.")
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from app.projects.service import NewKey
+
+keys = typer.Typer(
+    no_args_is_help=True,
+    help="API keys of any project, straight in the database; over HTTP: `pst api-keys`.",
+)
 projects = typer.Typer(no_args_is_help=True, help="Projects and their quotas.")
 
-# What a pipeline needs.
-SCOPES = [Scope.JOBS_READ, Scope.JOBS_WRITE, Scope.DATASETS_WRITE]
+DEFAULT_PROJECT = "default"
 MOST_KEYS = 10_000
 
 ProjectOption = Annotated[str, typer.Option("--project", help="Its name.")]
@@ -47,10 +50,12 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Make an API key and show it, once."""
+    from app.projects import service
+
     lifetime = None if expires_in_days is None else timedelta(days=expires_in_days)
     with _database() as session:
         new = service.create_key(
-            session, name=name, project=project, scopes=scope or SCOPES, lifetime=lifetime
+            session, name=name, project=project, scopes=scope or ORDINARY, lifetime=lifetime
         )
     _show(new, project, as_json=as_json)
 
@@ -58,6 +63,8 @@ def create(
 @keys.command("list")
 def list_(project: ProjectOption = DEFAULT_PROJECT, as_json: JsonOption = False) -> None:
     """Show a project's keys, those that ended too."""
+    from app.projects import service
+
     with _database() as session:
         project_id = service.find_project(session, project)
         rows = service.list_keys(session, project_id, limit=MOST_KEYS)
@@ -75,11 +82,13 @@ def rotate(
     key_id: KeyArgument,
     grace_hours: Annotated[
         float, typer.Option(min=0.0, help="How long the key stays valid beside its successor.")
-    ] = service.GRACE / timedelta(hours=1),
+    ] = GRACE / timedelta(hours=1),
     project: ProjectOption = DEFAULT_PROJECT,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key's successor and show it, once."""
+    from app.projects import service
+
     with _database() as session:
         project_id = service.find_project(session, project)
         new = service.rotate_key(session, project_id, key_id, grace=timedelta(hours=grace_hours))
@@ -89,6 +98,8 @@ def rotate(
 @keys.command("revoke")
 def revoke(key_id: KeyArgument, project: ProjectOption = DEFAULT_PROJECT) -> None:
     """End a key, everywhere within five seconds."""
+    from app.projects import service
+
     with _database() as session:
         service.revoke_key(session, service.find_project(session, project), key_id)
 
@@ -96,6 +107,8 @@ def revoke(key_id: KeyArgument, project: ProjectOption = DEFAULT_PROJECT) -> Non
 @projects.command("list")
 def list_projects() -> None:
     """Show the projects, with the quotas of their own, as JSON, an object a line."""
+    from app.projects import service
+
     with _database() as session:
         rows = service.list_projects(session)
     for row in rows:
@@ -110,6 +123,8 @@ def limit(
     stored_bytes: QuotaOption = None,
 ) -> None:
     """Give a project quotas of its own; what is not named here is the installation's again."""
+    from app.projects import service
+
     with _database() as session:
         service.limit_project(
             session,
@@ -121,7 +136,15 @@ def limit(
 
 
 @contextmanager
-def _database() -> Iterator[Session]:
+def _database() -> Iterator["Session"]:
+    from sqlalchemy.orm import Session
+
+    from app.backends import running_backends
+    from app.db import sync_engine
+    from app.embedded import EmbeddedError
+    from app.problems import Problem
+    from app.settings import Settings
+
     try:
         with (
             running_backends(Settings()) as settings,
@@ -132,9 +155,12 @@ def _database() -> Iterator[Session]:
     except Problem as problem:
         typer.echo(f"pst: {problem.detail}", err=True)
         raise typer.Exit(1) from None
+    except EmbeddedError as error:
+        typer.echo(f"pst: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
-def _show(new: NewKey, project: str, *, as_json: bool) -> None:
+def _show(new: "NewKey", project: str, *, as_json: bool) -> None:
     if as_json:
         shown = KeyCreated.model_validate({**new.row._asdict(), "key": new.key})
         typer.echo(json.dumps({**shown.model_dump(mode="json"), "project": project}))

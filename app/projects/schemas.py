@@ -1,14 +1,14 @@
 """What the key routes take and give."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.projects.service import GRACE
-from app.projects.tables import Scope
+from app.projects.scopes import Scope
 from pst_core.fields import Strict, Text
 
+GRACE = timedelta(days=1)  # for which a rotated key stays valid
 YEARS_10 = 10 * 365 * 24 * 3600
 DAYS_30 = 30 * 24 * 3600
 

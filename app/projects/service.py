@@ -13,12 +13,13 @@ from sqlalchemy.orm import Session
 
 from app.problems import Problem, not_found
 from app.projects import queries
-from app.projects.tables import ApiKey, Scope
+from app.projects.schemas import GRACE
+from app.projects.scopes import Scope
+from app.projects.tables import ApiKey
 from app.security import make_key
 
 DEFAULT_PROJECT = "default"
 ADMIN = (Scope.ADMIN,)
-GRACE = timedelta(days=1)
 
 Database = Connection | Session
 

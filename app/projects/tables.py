@@ -1,7 +1,6 @@
 """Columns and constraints of projects and their API keys."""
 
 from datetime import datetime
-from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
@@ -17,18 +16,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
+from app.projects.scopes import Scope
+
+__all__ = ["ApiKey", "Project", "Scope"]
 
 Time = DateTime(timezone=True)
-
-
-class Scope(StrEnum):
-    """What a key may be used for; each route names the one it needs."""
-
-    JOBS_READ = "jobs:read"
-    JOBS_WRITE = "jobs:write"
-    DATASETS_WRITE = "datasets:write"
-    ADMIN = "admin"
-    """All of the others, and the project's keys."""
 
 
 SCOPES = ", ".join(f"'{scope}'" for scope in Scope)
