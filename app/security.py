@@ -60,16 +60,19 @@ async def authenticated(
     # Asked for once for each set of scopes that a route's dependencies declare.
     known: Caller | None = getattr(request.state, "caller", None)
     if known is None:
-        known = await _identify(request, session, credentials)
+        known = await identify(request, session, credentials and credentials.credentials)
         request.state.caller = known
     return known
 
 
-async def _identify(
-    request: Request, session: AsyncSession, credentials: HTTPAuthorizationCredentials | None
-) -> Caller:
+async def identify(request: Request, session: AsyncSession, presented: str | None) -> Caller:
+    """Whose key this is, however it came.
+
+    Raises:
+        Problem: As for `authenticated`.
+    """
     state = request.app.state
-    match = KEY.fullmatch(credentials.credentials) if credentials else None
+    match = KEY.fullmatch(presented) if presented else None
     # A key that is none costs the same statement and the same comparison as any other.
     key_id, secret = match.groups() if match else ("", "")
     secret_sha256 = hash_secret(secret)
