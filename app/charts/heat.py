@@ -50,12 +50,12 @@ def draw(shown: Map) -> str:
     width = max(WIDE, 560 // max(len(shown.columns), 1))
     total = LABEL + width * len(shown.columns)
     body = []
-    for at, column in enumerate(shown.columns):
+    for at, column in enumerate(_names(shown.columns)):
         x = LABEL + width * at + (width - GAP) / 2
-        body.append(f'<text x="{x}" y="14" text-anchor="middle">{escape(_short(column))}</text>')
+        body.append(f'<text x="{x}" y="14" text-anchor="middle">{escape(column)}</text>')
     for index, (row, cells) in enumerate(shown.rows.items()):
         y = HEAD + (CELL + GAP) * index
-        label = row if len(row) <= 3 else ""
+        label = row if row.isdecimal() else ""
         body.append(f'<text x="{LABEL - 8}" y="{y + 20}" text-anchor="end">{escape(label)}</text>')
         for at, column in enumerate(shown.columns):
             if cell := cells.get(column):
@@ -74,11 +74,20 @@ def _cell(cell: Cell, x: float, y: float, width: float) -> str:
         f'<g class="shade-{shade}"><title>{escape(cell.name)}: {cell.sparsity:.2%} zeros</title>'
         f'<rect x="{x}" y="{y}" width="{width}" height="{CELL}" rx="3"/>'
         f'<text x="{x + width / 2}" y="{y + 20}" text-anchor="middle">'
-        f"{100 * cell.sparsity:.4g}</text></g>"
+        f"{100 * cell.sparsity:.1f}</text></g>"
     )
 
 
+def _names(parts: Sequence[str]) -> list[str]:
+    """Short ones; of parts that are called alike, with what they belong to."""
+    short = [_short(part) for part in parts]
+    owners = [part.partition(".")[0] for part in parts]
+    return [
+        f"{owner} {name}" if short.count(name) > 1 and owner != name else name
+        for name, owner in zip(short, owners, strict=True)
+    ]
+
+
 def _short(part: str) -> str:
-    """What tells a part from its neighbours, short enough for its column."""
     words = [word for word in part.split(".") if word not in COMMON] or part.split(".")[:1]
-    return words[-1] if len(words) == 1 else ".".join(words[-2:])
+    return words[-1]

@@ -9,6 +9,7 @@ from app.charts.scales import Axis, ticks
 WIDTH, HEIGHT = 560, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 34
 FEW_TICKS = 4
+APART = 110  # pixels that the name of the axis and its first number take
 MARKED = 30  # points: with fewer each is shown, and one alone would else be no line
 
 Point = tuple[float, float]
@@ -30,7 +31,10 @@ def draw(title: str, series: Sequence[Series], *, across: str = "step") -> str:
     """
     points = [point for each in series for point in each.points]
     xs, ys = ([point[axis] for point in points] for axis in (0, 1))
-    x_axis = Axis(ticks(min(xs), max(xs), FEW_TICKS), LEFT, WIDTH - RIGHT)
+    # As long as the series, so that its end is the chart's.
+    first, last = min(xs), max(*xs, min(xs) + 1)
+    inner = [tick for tick in ticks(first, last, FEW_TICKS) if first < tick < last]
+    x_axis = Axis((first, *inner, last), LEFT, WIDTH - RIGHT)
     y_axis = Axis(ticks(min(ys), max(ys), FEW_TICKS), HEIGHT - BOTTOM, TOP)
     body = [*_axes(x_axis, y_axis, across)]
     body += [_line(each, number, x_axis, y_axis) for number, each in enumerate(series)]
@@ -47,13 +51,13 @@ def _axes(across: Axis, up: Axis, name: str) -> Iterator[str]:
         y = up.at(value)
         yield f'<path class="grid" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>'
         yield f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{value:.4g}</text>'
-    # The last one has the axis' name beside it.
-    for value in across.ticks:
-        x, anchor = across.at(value), "middle"
-        if value == across.ticks[-1]:
-            anchor = "end"
-        yield f'<text x="{x}" y="{base + 18}" text-anchor="{anchor}">{value:,.6g}</text>'
-    yield f'<text class="axis" x="{LEFT}" y="{HEIGHT - 2}">{escape(name)}</text>'
+    start, *inner, end = across.ticks
+    yield f'<text x="{LEFT}" y="{base + 20}">{escape(name)} {start:,.6g}</text>'
+    yield f'<text x="{WIDTH - RIGHT}" y="{base + 20}" text-anchor="end">{end:,.6g}</text>'
+    for value in inner:
+        # Where it would touch its neighbours at either end it is left out.
+        if LEFT + APART < (x := across.at(value)) < WIDTH - RIGHT - APART / 2:
+            yield f'<text x="{x}" y="{base + 20}" text-anchor="middle">{value:,.6g}</text>'
 
 
 def _line(series: Series, number: int, across: Axis, up: Axis) -> str:

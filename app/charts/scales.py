@@ -1,4 +1,4 @@
-"""From values to pixels along round ticks, and how sizes are written. What is drawn is elsewhere."""
+"""From values to pixels along round ticks, and how sizes are written. Drawing is elsewhere."""
 
 import math
 from dataclasses import dataclass

@@ -36,7 +36,7 @@ def draw(front: Front, title: str, *, style: str = STYLE) -> str:
 width="{WIDTH}" height="{HEIGHT}" role="img" aria-labelledby="title desc">
 <title id="title">{escape(title)}</title>
 <desc id="desc">{escape(told)}</desc>
-{style and f'<style>{style}</style>'}
+{style and f"<style>{style}</style>"}
 <text class="title" x="{LEFT}" y="26">{escape(title)}</text>
 {body}
 </svg>

@@ -3,10 +3,12 @@
 Posting one is new_job.py's, its files files.py's.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, get_args
 
-from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from pydantic import TypeAdapter
 
 from app import queue
 from app.artifacts import logs
@@ -23,6 +25,7 @@ from app.projects.tables import Scope
 from app.security import ProjectId, needs
 from app.web import curves, report, snippets
 from app.web.rendering import render
+from pst_core.fields import is_storable
 from pst_core.spec import Method
 
 router = APIRouter(prefix="/jobs")
@@ -32,40 +35,19 @@ WRITES = [needs(Scope.JOBS_WRITE)]
 PAGE = 25
 LOG_LINES = 200
 LOG_BYTES = 100_000
+FILTERS = TypeAdapter(Filters)
 
 Text = Annotated[str, Query(max_length=1024)]
 
 
-@router.get("", dependencies=READS)
-async def list_jobs(
-    request: Request,
-    session: SessionDep,
-    project_id: ProjectId,
-    status: Text = "",
-    method: Text = "",
-    model: Text = "",
-    sweep: Text = "",
-    cursor: Cursor = None,
-) -> Response:
-    """The project's jobs, newest first; a filter that is left empty filters nothing."""
-    asked = {"status": status, "method": method, "model": model, "sweep": sweep}
-    filters = _filters(**asked)
-    scope = filters.scope(project_id)
-    before = decode_cursor(cursor, scope) if cursor else None
-    jobs = await service.page(session, project_id, filters, before=before, limit=PAGE + 1)
-    return render(
-        request,
-        "jobs.html",
-        jobs=make_page(jobs, PAGE, [job.id for job in jobs], scope),
-        asked={name: value for name, value in asked.items() if value},
-        statuses=[*Status],
-        methods=get_args(Method),
-        is_first=before is None,
-        is_live=before is None and any(job.status not in TERMINAL for job in jobs),
-    )
+async def job_filters(
+    status: Text = "", method: Text = "", model: Text = "", sweep: Text = ""
+) -> Mapping[str, str]:
+    """Those of a request; one that is left empty, as forms send it, filters nothing.
 
-
-def _filters(*, status: str, method: str, model: str, sweep: str) -> Filters:
+    Raises:
+        Problem: 422: there is no such status or method.
+    """
     for name, value, known in (
         ("status", status, tuple(Status)),
         ("method", method, get_args(Method)),
@@ -78,12 +60,34 @@ def _filters(*, status: str, method: str, model: str, sweep: str) -> Filters:
                 field=name,
                 remedy=f"Choose one of {', '.join(known)}.",
             )
-    return Filters(
-        status=(Status(status),) if status else (),
-        method=method or None,  # type: ignore[arg-type] # it was just looked up
-        model=model.replace("\0", "") or None,
-        sweep=sweep.replace("\0", "") or None,
-        metadata={},
+    asked = {"status": status, "method": method, "model": model, "sweep": sweep}
+    return {name: value for name, value in asked.items() if value and is_storable(value)}
+
+
+@router.get("", dependencies=READS)
+async def list_jobs(
+    request: Request,
+    session: SessionDep,
+    project_id: ProjectId,
+    asked: Annotated[Mapping[str, str], Depends(job_filters)],
+    cursor: Cursor = None,
+) -> Response:
+    """The project's jobs, newest first."""
+    filters = FILTERS.validate_python(
+        {**asked, "status": (asked["status"],) if "status" in asked else (), "metadata": {}}
+    )
+    scope = filters.scope(project_id)
+    before = decode_cursor(cursor, scope) if cursor else None
+    jobs = await service.page(session, project_id, filters, before=before, limit=PAGE + 1)
+    return render(
+        request,
+        "jobs.html",
+        jobs=make_page(jobs, PAGE, [job.id for job in jobs], scope),
+        asked=asked,
+        statuses=[*Status],
+        methods=get_args(Method),
+        is_first=before is None,
+        is_live=before is None and any(job.status not in TERMINAL for job in jobs),
     )
 
 

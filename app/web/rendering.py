@@ -16,7 +16,9 @@ from app.charts.scales import size
 
 # What changes the direction of the text around it, and what a terminal or an eye takes for
 # something else: such a character is shown by its name.
-UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+UNSEEN = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
 AGO = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 POINTS = 100  # of a share
 
@@ -72,7 +74,8 @@ def number(value: float | None) -> str:
 
 def short(reference: str) -> str:
     """The end of a reference, which tells models and datasets apart."""
-    return reference.rstrip("/").rpartition("/")[2].partition(":")[2] or reference.rpartition("/")[2]
+    last = reference.rstrip("/").rpartition("/")[2]
+    return last.partition(":")[2] or last
 
 
 def _about(seconds: float) -> str:

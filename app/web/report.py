@@ -68,7 +68,9 @@ def _scores(own: Evaluation, baseline: Evaluation | None) -> list[tuple[str, str
     for split in ("validation", "test"):
         scores = getattr(own, split)
         yardstick = getattr(baseline, split) if baseline else None
-        for metric, estimate in scores.metrics.items() if scores else ():
+        # The one that decides first; the database keeps no order of names.
+        metrics = scores.metrics.items() if scores else ()
+        for metric, estimate in sorted(metrics, key=lambda pair: pair[0] != scores.primary):
             other = yardstick.metrics.get(metric) if yardstick else None
             rows.append((split, metric, _estimate(estimate), _estimate(other)))
     return rows
@@ -87,7 +89,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     ]
     if report.device is not None:
         facts.append(("Device", report.device.name))
-    facts += [(f"{name.capitalize()} weights", size(bytes_)) for name, bytes_ in outcome.bytes.items()]
+    facts += [(f"Weights, {name}", size(bytes_)) for name, bytes_ in outcome.bytes.items()]
     facts += [(f"Rows, {split}", number(rows)) for split, rows in outcome.data.rows.items()]
     return facts
 

@@ -17,7 +17,7 @@ Kind = Literal["text", "number", "flag", "choice", "several", "lines", "pairs"]
 
 # What most jobs differ in; all else stands under "more", in the order of the schema.
 FIRST = (
-    "model", "dataset.ref", "task", "method", "sparsity", "preset", "baseline", "formats",
+    "model", "dataset.ref", "task", "metric", "method", "sparsity", "preset", "baseline", "formats",
 )  # fmt: skip
 LABELS = {"dataset.ref": "Dataset", "hyperparameters.alpha1": "α1", "hyperparameters.alpha2": "α2"}
 # What a null or an empty list means is said by the field's own words.
@@ -94,7 +94,9 @@ def _field(name: str, raw: Json, shape: Json, *, required: bool) -> Field:
     label = LABELS.get(name) or name.rpartition(".")[2].replace("_", " ").capitalize()
     about = str(raw.get("description", shape.get("description", ""))).replace("`", "")
     required = required or name == "dataset.ref"
-    return Field(name, kind, label, about, choices, default.lower() if kind == "flag" else default, required)
+    if kind == "flag":
+        default = default.lower()
+    return Field(name, kind, label, about, choices, default, required)
 
 
 def body(form: Form) -> Json:

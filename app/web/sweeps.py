@@ -28,7 +28,6 @@ router = APIRouter(prefix="/sweeps")
 READS = [needs(Scope.JOBS_READ)]
 WRITES = [needs(Scope.JOBS_WRITE)]
 PAGE = 25
-ENDED = frozenset({"succeeded", "failed", "cancelled", "partly_succeeded"})
 NUMBERS = ("min_metric", "max_bytes", "max_drop")
 WORDS = ("job_id", "size_of", "prefer")
 

@@ -6,7 +6,16 @@ from app.jobs.tables import Job
 
 
 def test_smoke(user: TestClient, finished: Job) -> None:
-    for path in ("/", "/ui/jobs", "/ui/jobs/new", f"/ui/jobs/{finished.id}", "/ui/sweeps", "/ui/datasets", "/ui/keys", "/ui/webhooks"):
+    for path in (
+        "/",
+        "/ui/jobs",
+        "/ui/jobs/new",
+        f"/ui/jobs/{finished.id}",
+        "/ui/sweeps",
+        "/ui/datasets",
+        "/ui/keys",
+        "/ui/webhooks",
+    ):
         answer = user.get(path)
         assert answer.status_code == 200, answer.text
         assert "<h1" in answer.text
