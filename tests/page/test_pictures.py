@@ -15,6 +15,7 @@ MOST_BYTES = 150_000
 SIZES = {"light": (1180, 860), "dark": (1180, 860), "phone": (390, 844)}
 # What the docs show; others, whole, are taken where they are named.
 SHOWN = {"light": ("jobs", "job", "sweep", "new"), "dark": ("job",), "phone": ("running",)}
+TALL = {"job": 1420}  # where the charts are further down
 NAMES = os.environ.get("PAGE_NAMES", "").split()
 
 
@@ -34,6 +35,8 @@ def test_take_the_pictures(browser: Browser, served: Served, key: NewKey, there:
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("heading", name="Jobs", exact=True).wait_for()
         for name in NAMES or SHOWN[theme]:
+            tall = TALL.get(name, height)
+            page.set_viewport_size({"width": width, "height": tall if width > height else height})
             page.goto(there.paths()[name])
             path = folder / f"{name}-{theme}.png"
             page.screenshot(path=path, full_page=bool(NAMES))
