@@ -26,7 +26,7 @@ class Chart:
     title: str
     picture: Markup
     columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     names: tuple[str, ...] = ()
     """Of its lines, where there are several."""
 

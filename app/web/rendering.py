@@ -38,7 +38,7 @@ def duration(seconds: float | None) -> str:
         return "–"
     if seconds < 1:
         return "under 1 s"
-    left, parts = int(seconds), []
+    left, parts = int(seconds), list[str]()
     for unit, name in AGO:
         count, left = divmod(left, unit)
         if count or parts:
