@@ -8,7 +8,7 @@ SECONDS ?= 60
 KILLS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e chaos kills soak sweep lint types format serve docs hub-clients openapi fuzz-api bench-api
+.PHONY: help install demo test e2e chaos kills soak sweep lint types format serve docs page pictures hub-clients openapi fuzz-api bench-api
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 13
@@ -46,6 +46,12 @@ soak: $(STAMP) ## See whether an installation stays as it is while it works: mak
 
 sweep: $(STAMP) ## Compress at several sparsities by several methods as one sweep, and pick of it
 	$(BIN)/python -m pytest tests/sweeps
+
+page: $(STAMP) ## Try the page at / in Chromium, every page, light and dark
+	$(BIN)/python -m pytest tests/page
+
+pictures: $(STAMP) ## Take the pictures of docs/page.md anew, in Chromium
+	PAGE_PICTURES=docs/images $(BIN)/python -m pytest tests/page/test_pictures.py
 
 hub-clients: $(STAMP) ## Try older releases of huggingface_hub on it, in environments of their own
 	$(BIN)/python -m pytest tests/hub_clients

@@ -30,6 +30,7 @@ from app.settings import Settings
 from app.storage import LocalStorage
 from app.streams.feeds import Feeds
 from app.sweeps.router import router as sweeps_router
+from app.web import page
 from app.webhooks.router import router as webhooks_router
 
 DESCRIPTION = "Compresses transformer language models by parameter-efficient sparse training."
@@ -64,7 +65,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.engine = engine
     app.state.celery = queue.sender(settings.broker_url)
     _equip(app.state, settings, Sessions(engine))
-    app.add_middleware(Limits, bounds=_bounds(settings), uploads={"/datasets": _upload(settings)})
+    uploads = dict.fromkeys(("/datasets", f"{page.ROOT}/datasets"), _upload(settings))
+    app.add_middleware(Limits, bounds=_bounds(settings), uploads=uploads)
     app.add_middleware(RateLimitHeaders)
     app.add_middleware(RequestId)
     problems.install(app)
@@ -84,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.include_router(router)
     app.mount("/hf", _hub(app))
+    page.mount(app)
     return app
 
 

@@ -57,8 +57,17 @@ async def authenticated(
         Problem: 401, the same whatever was wrong with the key; 429 where it comes too often, or
             too many bad ones came from its address.
     """
+    return await identify(request, session, credentials and credentials.credentials)
+
+
+async def identify(request: Request, session: AsyncSession, presented: str | None) -> Caller:
+    """Whose key this is, however it came.
+
+    Raises:
+        Problem: As for `authenticated`.
+    """
     state = request.app.state
-    match = KEY.fullmatch(credentials.credentials) if credentials else None
+    match = KEY.fullmatch(presented) if presented else None
     # A key that is none costs the same statement and the same comparison as any other.
     key_id, secret = match.groups() if match else ("", "")
     secret_sha256 = hash_secret(secret)

@@ -150,6 +150,18 @@ async def current(
     return LogResponse(log, start=0 if tail is None else await _in_thread(log.last_lines, tail))
 
 
+async def last_text(
+    artifacts: Sequence[Artifact], storage: LocalStorage, lines: int, most_bytes: int
+) -> str:
+    """The last lines of the log of these parts, as text, and not more bytes than there may be."""
+
+    def read() -> bytes:
+        log = Log.of(artifacts, storage)
+        return b"".join(log.read(max(log.last_lines(lines), log.size - most_bytes), log.size))
+
+    return (await _in_thread(read)).decode(errors="replace")
+
+
 _in_thread = anyio.to_thread.run_sync
 
 

@@ -31,6 +31,12 @@ REQUESTS = {
         "The key is valid, and lacks the scope that the route needs; the detail names it.",
         "Send a key with that scope, or with admin.",
     ),
+    "cross_site": Kind(
+        403,
+        "The form was sent from elsewhere",
+        "A form of the page came from another origin, or without saying from which.",
+        "Open the page itself, and send the form from there; programs use the API.",
+    ),
     "not_found": Kind(
         404,
         "There is no such thing",

@@ -1,22 +1,17 @@
-"""The front of a sweep as an SVG, written by hand: a plotting library costs the API 100 MB.
+"""The front of a sweep as an SVG.
 
 Readable on light and dark, in black and white, and by who cannot see it.
 """
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 
+from app.charts.scales import COLOURS, Axis, size, ticks
 from app.sweeps.schemas import Front, FrontPoint
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 76, 150, 48, 56
-TICKS = 5
 SIZE = 5.0  # of a mark, from its middle
-# Okabe & Ito's colours that are told apart with every kind of colour blindness, on either ground.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
-UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #24292f; }
 .title { font-size: 15px; font-weight: 600; }
@@ -27,28 +22,21 @@ text { font: 12px system-ui, sans-serif; fill: #24292f; }
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """From values to pixels, along whole ticks."""
+def draw(front: Front, title: str, *, style: str = STYLE) -> str:
+    """The picture; of a sweep without points yet, one that says so.
 
-    ticks: tuple[float, ...]
-    start: float
-    end: float
-
-    def at(self, value: float) -> float:
-        first, last = self.ticks[0], self.ticks[-1]
-        return round(self.start + (value - first) / (last - first) * (self.end - self.start), 2)
-
-
-def draw(front: Front, title: str) -> str:
-    """The picture; of a sweep without points yet, one that says so."""
+    Args:
+        front: What is drawn.
+        title: Above it.
+        style: How; a page that has a style sheet gives none.
+    """
     told = _described(front)
     body = "\n".join(_plot(front) if front.points else _nothing())
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" \
 width="{WIDTH}" height="{HEIGHT}" role="img" aria-labelledby="title desc">
 <title id="title">{escape(title)}</title>
 <desc id="desc">{escape(told)}</desc>
-<style>{STYLE}</style>
+{style and f"<style>{style}</style>"}
 <text class="title" x="{LEFT}" y="26">{escape(title)}</text>
 {body}
 </svg>
@@ -58,7 +46,7 @@ width="{WIDTH}" height="{HEIGHT}" role="img" aria-labelledby="title desc">
 def _described(front: Front) -> str:
     kept = [point for point in front.points if point.on_front]
     points = "; ".join(
-        f"{_name(point)}: {front.metric} {point.metric.value:.4g} in {_size(point.bytes)}"
+        f"{_name(point)}: {front.metric} {point.metric.value:.4g} in {size(point.bytes)}"
         for point in kept
     )
     return f"{front.metric} against bytes ({front.size_of}). On the front: {points or 'none yet'}."
@@ -71,9 +59,9 @@ def _nothing() -> Iterator[str]:
 def _plot(front: Front) -> Iterator[str]:
     points = front.points
     # Sizes from zero: how much smaller is what is asked.
-    across = Axis(_ticks(0.0, max(point.bytes for point in points)), LEFT, WIDTH - RIGHT)
+    across = Axis(ticks(0.0, max(point.bytes for point in points)), LEFT, WIDTH - RIGHT)
     low = min(_bounds(point)[0] for point in points)
-    up = Axis(_ticks(low, max(_bounds(point)[1] for point in points)), HEIGHT - BOTTOM, TOP)
+    up = Axis(ticks(low, max(_bounds(point)[1] for point in points)), HEIGHT - BOTTOM, TOP)
     methods = sorted({point.method for point in points})
     yield from _axes(front, across, up)
     line = " ".join(
@@ -92,7 +80,7 @@ def _axes(front: Front, across: Axis, up: Axis) -> Iterator[str]:
     for value in across.ticks:
         x = across.at(value)
         yield f'<path class="grid" d="M{x} {TOP}V{base}"/>'
-        yield f'<text x="{x}" y="{base + 18}" text-anchor="middle">{_size(value)}</text>'
+        yield f'<text x="{x}" y="{base + 18}" text-anchor="middle">{size(value)}</text>'
     for value in up.ticks:
         y = up.at(value)
         yield f'<path class="grid" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>'
@@ -113,7 +101,7 @@ def _point(point: FrontPoint, axes: tuple[Axis, Axis], number: int, front: Front
     over = "the rows of its test split" if point.interval == "rows" else f"{len(point.jobs)} seeds"
     told = (
         f"{_name(point)}: {front.metric} {point.metric.value:.4g} ({_bounds(point)[0]:.4g} to "
-        f"{_bounds(point)[1]:.4g} over {over}), {_size(point.bytes)}"
+        f"{_bounds(point)[1]:.4g} over {over}), {size(point.bytes)}"
         f"{', on the front' if point.on_front else ''}"
     )
     return (
@@ -155,19 +143,3 @@ def _bounds(point: FrontPoint) -> tuple[float, float]:
 
 def _name(point: FrontPoint) -> str:
     return point.method if point.sparsity is None else f"{point.method} {point.sparsity:.4g}"
-
-
-def _ticks(low: float, high: float) -> tuple[float, ...]:
-    """Round numbers around an interval: multiples of 1, 2 or 5 times a power of ten."""
-    span = high - low or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / TICKS))
-    step = next(power * each for each in (1, 2, 5, 10) if power * each * TICKS >= span)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    if first == last:
-        last += 1
-    return tuple(number * step for number in range(first, last + 1))
-
-
-def _size(size: float) -> str:
-    unit, name = next((each for each in UNITS if size >= each[0]), UNITS[-1])
-    return f"{size / unit:.3g} {name}"

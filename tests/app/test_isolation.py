@@ -4,59 +4,24 @@ The routes are read from the API's own description: a new one is asked by itself
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.artifacts.tables import Artifact
-from app.datasets.tables import Dataset
-from app.estimates import queries as estimates
-from app.estimates.tables import Estimate
-from app.ids import new_id
-from app.jobs.tables import Job, JobEvent
 from app.projects.service import NewKey, create_key
-from app.projects.tables import ApiKey
 from app.settings import Settings
-from app.sweeps import queries as sweeps
-from app.sweeps.tables import Sweep, SweepPick
-from app.webhooks.tables import WebhookDelivery, WebhookEndpoint
 from tests import datasets
 from tests.app.operations import HUB, Operation, operations
-from tests.jobs import bring_to, claim, submit
-from tests.published import publish
-from tests.webhooks import add_endpoint, delivery_rows
+from tests.app.others import NOBODYS, Ids, state
+from tests.jobs import bring_to
+from tests.webhooks import add_endpoint
 
-# By the parameters of paths.
-Ids = Mapping[str, str]
-NOBODYS: Ids = {
-    "job_id": "job_" + "0" * 32,
-    "key_id": "00000000",
-    "dataset_id": "ds_" + "0" * 32,
-    "estimate_id": "est_" + "0" * 32,
-    "sweep_id": "swp_" + "0" * 32,
-    "endpoint_id": "whe_" + "0" * 32,
-    "delivery_id": "msg_" + "0" * 32,
-}
 NONE = dict.fromkeys(NOBODYS, "")
-SWEEP: dict[str, object] = {"spec": {}}
 LISTS = ("/jobs", "/keys", "/datasets", "/sweeps", "/webhook-endpoints")
-TABLES = (
-    Job,
-    JobEvent,
-    Artifact,
-    ApiKey,
-    Dataset,
-    Estimate,
-    Sweep,
-    SweepPick,
-    WebhookEndpoint,
-    WebhookDelivery,
-)
 OWNED = (*(f"{{{name}}}" for name in NOBODYS), "{namespace}")
 # Of what there is, and other ways to it.
 ASKED_WITH: tuple[Mapping[str, str], ...] = (
@@ -64,49 +29,6 @@ ASKED_WITH: tuple[Mapping[str, str], ...] = (
     {"Accept": "text/event-stream", "Last-Event-ID": "0"},
     {"Range": "bytes=0-1", "If-None-Match": "*"},
 )
-
-
-@pytest.fixture
-def foreign_job(
-    settings: Settings,
-    sessions: sessionmaker[Session],
-    foreign_key: NewKey,
-    checkpoints: dict[str, Path],
-) -> Job:
-    """A finished one: of all states the one of which there is most to see; of a sweep."""
-    with sessions.begin() as session:
-        sweep = {"id": new_id("swp"), "project_id": foreign_key.project_id}
-        session.execute(sweeps.add(sweep | {"request": SWEEP, "metric": "accuracy"}))
-    submit(sessions, foreign_key.project_id, sweep_id=sweep["id"])
-    job = claim(sessions)
-    publish(sessions, settings, job, checkpoints)
-    with sessions.begin() as session:
-        session.execute(estimates.ask(estimate_of(job.id), job.project_id, job.spec))
-    return job
-
-
-def estimate_of(job_id: str) -> str:
-    """The id of the one that is as much another project's, or nobody's, as the job."""
-    return job_id.replace("job_", "est_")
-
-
-@pytest.fixture
-def foreign_ids(
-    settings: Settings, sessions: sessionmaker[Session], foreign_key: NewKey, foreign_job: Job
-) -> Ids:
-    endpoint_id = add_endpoint(sessions, settings, foreign_key.project_id, "https://example.com/")
-    # It writes a delivery.
-    submit(sessions, foreign_key.project_id)
-    dataset = datasets.ready(sessions, settings, foreign_key.project_id)
-    return {
-        "dataset_id": dataset.id,
-        "job_id": foreign_job.id,
-        "estimate_id": estimate_of(foreign_job.id),
-        "key_id": foreign_key.id,
-        "sweep_id": str(foreign_job.sweep_id),
-        "endpoint_id": endpoint_id,
-        "delivery_id": delivery_rows(sessions)[0].id,
-    }
 
 
 def path_of(operation: Operation, ids: Ids) -> str:
@@ -155,11 +77,6 @@ def told(answer: Answer, *ids: str) -> tuple[int, str, dict[str, str]]:
         text = text.replace(each, "ID")
     headers = {name: value for name, value in answer.headers.items() if name != "ratelimit"}
     return answer.status_code, text, headers
-
-
-def state(connection: Connection) -> list[object]:
-    with connection.begin():
-        return [connection.execute(select(table)).all() for table in TABLES]
 
 
 def test_what_is_another_projects_answers_as_what_never_was(
