@@ -20,7 +20,9 @@ BUCKETS = ("s3", "gs", "az")
 class Settings(BaseSettings):
     """Read from ``PST_NAME`` for each field; ``pst serve`` hands its own on to its processes."""
 
-    model_config = SettingsConfigDict(env_prefix="PST_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PST_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     data: Path = Path("pst-data")
     """Embedded servers' data, checkpoints, locks and scratch space."""

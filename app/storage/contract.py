@@ -41,6 +41,17 @@ class StoredObject:
         return str(self.digest.hexdigest())
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a storage says of an object without reading it."""
+
+    size: int
+    sha256: str | None = None
+    """As it was given; a folder keeps none."""
+    writer: str | None = None
+    """Which of all that were writing it."""
+
+
 class Storage(Protocol):
     def write(
         self, key: str, *, file_name: str | None = None
@@ -55,6 +66,17 @@ class Storage(Protocol):
             FileExistsError: There is one of this key.
             OSError: The storage did not take it.
         """
+
+    def look(self, key: str) -> Stored:
+        """What there is of an object.
+
+        Raises:
+            FileNotFoundError: There is none.
+            OSError: The storage does not say.
+        """
+
+    def link(self, key: str) -> str | None:
+        """An address that anybody may get an object from for a while, if there can be one."""
 
     def place(self, key: str, path: Path) -> None:
         """Have an object's bytes at a path where nothing is: a copy, or a link to them.

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -19,7 +18,7 @@ import obstore
 
 from app.settings import Settings
 from app.storage.client import Client
-from app.storage.contract import StorageError, StoredObject
+from app.storage.contract import StorageError, Stored, StoredObject
 from pst_core.points import reached
 
 PIECE = 8 << 20  # bytes that are read at once, of each reader
@@ -27,15 +26,6 @@ PART = 16 << 20  # bytes that are written at once; more are an upload of several
 PARTS = 10_000  # of an upload, at the most
 AT_ONCE = 2  # parts on their way
 CLAIM = ".writing"
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What the storage says of an object without reading it."""
-
-    size: int
-    sha256: str | None
-    writer: str | None
 
 
 class RemoteStorage:
@@ -137,19 +127,12 @@ class RemoteStorage:
             return None
 
     def look(self, key: str) -> Stored:
-        """What there is of an object, by the storage's word.
-
-        Raises:
-            FileNotFoundError: There is none.
-            StorageError: It does not say.
-        """
         with self._client.asking("find"):
             found = obstore.get(self._client.store, key, options={"head": True})
             attributes = found.attributes
             return Stored(found.meta["size"], attributes.get("sha256"), attributes.get("writer"))
 
     def link(self, key: str) -> str | None:
-        """An address that anybody may get an object from, for a while; None where there is none."""
         if not self._redirect:
             return None
         return self._client.sign(key, timedelta(seconds=self._link_seconds))
