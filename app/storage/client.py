@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 RETRIES = 4
 # Of an option, or of a variable that the providers' clients read.
 SECRET = re.compile("key|secret|token|password|credential|sas", re.IGNORECASE)
+# Options of the connection, whoever the provider is.
+OF_CLIENT = frozenset(
+    ("allow_http", "allow_invalid_certificates", "proxy_url", "proxy_excludes", "root_certificate")
+)
 REDACTED = "[redacted]"
 MOST_SAID = 500  # characters of an error; the rest is its inside
 
@@ -40,16 +44,18 @@ class Client:
     """
 
     def __init__(
-        self, url: str, options: Mapping[str, str], *, timeout: float, retries: int = RETRIES
+        self, url: str, options: Mapping[str, Any], *, timeout: float, retries: int = RETRIES
     ) -> None:
         told = {**os.environ, **options}
         self._secrets = {str(value) for name, value in told.items() if SECRET.search(name)}
+        of_client = {name: value for name, value in options.items() if name in OF_CLIENT}
         # Which options there are differs from provider to provider; it tells itself.
         connect: Any = from_url
         self.store: Any = connect(
             url,
-            config=dict(options),
+            config={name: value for name, value in options.items() if name not in OF_CLIENT},
             client_options={
+                **of_client,
                 "timeout": timedelta(seconds=timeout),
                 "connect_timeout": timedelta(seconds=min(timeout, 5)),
             },

@@ -29,8 +29,10 @@ class LocalStorage:
         del file_name
         path = self.path(key)
         temporary = self._temporary(path)
+        # Not in the block: where another is being written, that one's stays.
+        file = self._create(temporary)
         try:
-            with self._create(temporary) as file:
+            with file:
                 stored = StoredObject(file)
                 yield stored
                 file.flush()
