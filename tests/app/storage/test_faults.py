@@ -21,9 +21,7 @@ def test_a_passing_failure_is_not_noticed(remote: Storage, bucket: Bucket, statu
 
 
 @pytest.mark.parametrize("do", ["500", "503", "hang"])
-def test_a_lasting_failure_is_told_in_bounded_time(
-    base: Settings, bucket: Bucket, do: str
-) -> None:
+def test_a_lasting_failure_is_told_in_bounded_time(base: Settings, bucket: Bucket, do: str) -> None:
     storage = bucket.storage(base, storage_timeout_seconds=0.5)
     bucket.fail(do)
 
