@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication
 
 import httpx
 import obstore
@@ -97,11 +98,11 @@ def running() -> Iterator[Bucket]:
 class Failing:
     """In front of a WSGI application."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: WSGIApplication) -> None:
         self.app, self.faults = app, list[dict[str, Any]]()
         self.healed = threading.Event()
 
-    def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == CONTROL:
             return self._control(environ, start)
         fault = self._next(environ)
@@ -110,7 +111,7 @@ class Failing:
         if fault == "hang":
             self.healed.wait(60)
         if fault == "lose":
-            b"".join(self._pass(environ, lambda *_: None))
+            b"".join(self._pass(environ, _unheard))
         if fault in ("hang", "lose"):
             environ["werkzeug.socket"].shutdown(2)
             return [b""]
@@ -118,11 +119,10 @@ class Failing:
         start(f"{fault} {HTTPStatus(int(fault)).phrase}", [("Content-Length", "0")])
         return [b""]
 
-    def _pass(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
-        answer: Iterable[bytes] = self.app(environ, start)
-        return answer
+    def _pass(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        return self.app(environ, start)
 
-    def _control(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+    def _control(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "POST":
             length = int(environ["CONTENT_LENGTH"])
             self.faults.append(json.loads(environ["wsgi.input"].read(length)))
@@ -144,6 +144,11 @@ class Failing:
                 fault["times"] -= 1
                 return str(fault["do"])
         return None
+
+
+def _unheard(*_: object) -> Callable[[bytes], object]:
+    """Begin an answer that nobody gets."""
+    return len
 
 
 def main() -> None:

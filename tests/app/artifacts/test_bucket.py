@@ -1,4 +1,4 @@
-"""Downloads where the bytes lie in a bucket: the archive from there, single files through the API."""
+"""Downloads where the bytes lie in a bucket: archives from there, single files through the API."""
 
 import base64
 import hashlib
