@@ -8,7 +8,7 @@ SECONDS ?= 60
 KILLS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e chaos kills soak sweep lint types format serve docs page pictures hub-clients openapi fuzz-api bench-api
+.PHONY: help install demo test e2e e2e-s3 e2e-debian chaos kills soak sweep lint types format serve docs page pictures hub-clients openapi fuzz-api bench-api
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 13
@@ -34,6 +34,12 @@ test: $(STAMP) ## Run all tests, on all cores
 
 e2e: $(STAMP) ## Run the end-to-end tests alone
 	$(BIN)/python -m pytest tests/e2e
+
+e2e-s3: $(STAMP) ## The same, with checkpoints in a bucket
+	PST_TEST_BACKENDS=s3 $(BIN)/python -m pytest tests/e2e
+
+e2e-debian: $(STAMP) ## The same, on Debian's postgresql-15 and redis-server
+	PST_TEST_BACKENDS=debian $(BIN)/python -m pytest tests/e2e
 
 chaos: $(STAMP) ## Disturb a whole installation: make chaos SEED=7 SECONDS=60
 	$(BIN)/python -m tests.faults.chaos --seed $(SEED) --seconds $(SECONDS)

@@ -27,7 +27,7 @@ from app.openapi import Api
 from app.projects.router import router as keys_router
 from app.rates import Buckets, RateLimitHeaders
 from app.settings import Settings
-from app.storage import LocalStorage
+from app.storage import open_storage
 from app.streams.feeds import Feeds
 from app.sweeps.router import router as sweeps_router
 from app.web import page
@@ -117,7 +117,7 @@ def _equip(state: State, settings: Settings, sessions: Sessions) -> None:
     )
     state.watch = Watch(sessions.reading)
     state.feeds = Feeds(sessions.reading, settings)
-    state.storage = LocalStorage(settings.storage_dir)
+    state.storage = open_storage(settings)
     state.contents = Contents()
 
 

@@ -19,6 +19,7 @@ from starlette.routing import Match
 from app import kinds
 from app.db import DATABASE_AWAY
 from app.pointers import pointer
+from app.storage import StorageError
 from pst_core.errors import PstError
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PstError, _refused_by_the_core)
     for away in (*DATABASE_AWAY, PoolTimeoutError):
         app.add_exception_handler(away, _database_away)
+    app.add_exception_handler(StorageError, _storage_away)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -237,6 +239,20 @@ def _database_away(request: Request, error: Exception) -> JSONResponse:
         remedy="Try again in a few seconds.",
         headers={"Retry-After": "5"},
     )
+
+
+def storage_unavailable() -> Problem:
+    return Problem(
+        503,
+        "storage_unavailable",
+        "The storage does not do its part.",
+        remedy="Try again later; the operator finds the cause in the service's log.",
+        headers={"Retry-After": "60"},
+    )
+
+
+def _storage_away(request: Request, _error: Exception) -> JSONResponse:
+    return storage_unavailable().answer(_request_id(request))
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

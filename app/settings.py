@@ -1,9 +1,11 @@
 """What an installation can be told by its environment (``PST_…``). Nothing here connects."""
 
+import json
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -12,12 +14,15 @@ from pst_core.references import PACKAGED_DATASETS, PACKAGED_MODELS
 
 Network = IPv4Network | IPv6Network
 Seconds = Annotated[float, Field(gt=0)]
+BUCKETS = ("s3", "gs", "az")
 
 
 class Settings(BaseSettings):
     """Read from ``PST_NAME`` for each field; ``pst serve`` hands its own on to its processes."""
 
-    model_config = SettingsConfigDict(env_prefix="PST_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PST_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     data: Path = Path("pst-data")
     """Embedded servers' data, checkpoints, locks and scratch space."""
@@ -25,6 +30,22 @@ class Settings(BaseSettings):
     """PostgreSQL. Unset: an embedded one in the data folder."""
     broker_url: str | None = None
     """Redis or Valkey. Unset: an embedded one in the data folder."""
+    storage_url: str | None = None
+    """Where checkpoints, snapshots, logs and uploads lie: `file:///PATH`, or a bucket of an object
+    store, `s3://BUCKET/PREFIX`, `gs://…` or `az://…`. Unset: the folder `storage` in the data
+    folder."""
+    storage_options: SecretStr | None = None
+    """How a bucket is reached, a JSON object such as `{"endpoint": "https://minio:9000",
+    "access_key_id": "…", "secret_access_key": "…"}`; obstore's documentation has the names.
+    Unset: by the provider's usual variables (`AWS_…`) and the host's own identity."""
+    storage_redirect: bool = True
+    """Whether clients get whole archives from the bucket itself, by a redirect to a signed link.
+    False, where they can't reach it: the API sends all bytes."""
+    storage_link_seconds: Annotated[float, Field(ge=1, le=7 * 24 * 3600)] = 300.0
+    """How long such a link is good."""
+    storage_timeout_seconds: Seconds = 60.0
+    """How long one request to the bucket may take, up to 16 MiB; repeated, all of it twice as
+    long."""
     file_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders that `file:` references may lead into, separated by colons. None: none do."""
     packages: Annotated[tuple[str, ...], NoDecode] = (*PACKAGED_MODELS, *PACKAGED_DATASETS)
@@ -172,9 +193,39 @@ class Settings(BaseSettings):
             return tuple(path.absolute() for path in value)
         return value.absolute()
 
+    @field_validator("storage_url")
+    @classmethod
+    def _names_a_place(cls, url: str | None) -> str | None:
+        if not url:
+            return None
+        parts = urlsplit(url)
+        where = parts.path if parts.scheme == "file" else parts.netloc
+        is_plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+        if parts.scheme not in ("file", *BUCKETS) or not where or not is_plain:
+            # Not repeated: whoever writes credentials into it must not find them in a log.
+            raise ValueError("must be file:///PATH or s3://, gs:// or az:// and BUCKET/PREFIX")
+        return url
+
+    @field_validator("storage_options")
+    @classmethod
+    def _is_an_object(cls, options: SecretStr | None) -> SecretStr | None:
+        try:
+            is_object = options is None or isinstance(json.loads(options.get_secret_value()), dict)
+        except ValueError:
+            is_object = False
+        if not is_object:
+            raise ValueError("must be a JSON object")
+        return options
+
+    @property
+    def stores_remotely(self) -> bool:
+        return self.storage_url is not None and not self.storage_url.startswith("file:")
+
     @cached_property
     def storage_dir(self) -> Path:
-        return self.data / "storage"
+        """Of a storage that is a folder."""
+        url = urlsplit(self.storage_url or "")
+        return Path(unquote(url.path)) if url.scheme == "file" else self.data / "storage"
 
     @cached_property
     def scratch_dir(self) -> Path:

@@ -12,6 +12,8 @@ from app.embedded import start_postgres, start_valkey
 from app.projects.service import NewKey, create_key
 from app.settings import Settings
 from app.tables import Base
+from tests import bucket as buckets
+from tests.bucket import Bucket
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +75,19 @@ def settings(migrated_engine: Engine, valkey_url: str, tmp_path: Path, file_root
         grace_seconds=5,
         backoff_seconds=1e-6,
     )
+
+
+@pytest.fixture(scope="session")
+def running_bucket() -> Iterator[Bucket]:
+    with buckets.running() as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def bucket(running_bucket: Bucket) -> Iterator[Bucket]:
+    """One of S3, which does what it should; each test has a prefix of its own in it."""
+    yield running_bucket
+    running_bucket.heal()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from app.jobs import moves
 from app.jobs.states import SUCCEED
 from app.jobs.tables import Job
 from app.settings import Settings
-from app.storage import LocalStorage
+from app.storage import LocalStorage, open_storage
 from worker.publish import write_archive
 
 
@@ -53,7 +53,8 @@ def store(
     }
     with sessions.begin() as session:
         session.execute(queries.announce(row))
-    with LocalStorage(settings.storage_dir).write(str(row["storage_key"])) as stored:
+    storage = open_storage(settings)
+    with storage.write(str(row["storage_key"]), file_name=str(row["name"])) as stored:
         found = write_archive(folder, root, stored, on_read=lambda: None)
     with sessions.begin() as session:
         described = {"size": stored.size, "sha256": stored.sha256, **found}

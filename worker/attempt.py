@@ -22,7 +22,7 @@ from app.jobs import moves
 from app.jobs.states import Status
 from app.jobs.tables import Job
 from app.settings import Settings
-from app.storage import LocalStorage
+from app.storage import open_storage
 from pst_core.points import reached
 from pst_core.report import Report
 from pst_core.spec import CompressionSpec
@@ -71,7 +71,7 @@ class Attempt:
         """Work until the attempt has ended, and write how."""
         job = self.held.job
         scratch = folder_of(self.settings, job.id, job.attempt)
-        objects = Objects(self.held, LocalStorage(self.settings.storage_dir))
+        objects = Objects(self.held, open_storage(self.settings))
         log = JobLog()
         parts = LogParts(log, objects)
         snapshots = SnapshotStore(objects, scratch / "snapshots", self._check_wanted)

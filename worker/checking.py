@@ -21,7 +21,7 @@ from app.datasets import queries
 from app.datasets.tables import Dataset, State
 from app.db import sync_engine
 from app.settings import Settings
-from app.storage import LocalStorage
+from app.storage import open_storage
 from pst_core.events import FailureEvent
 from pst_core.points import reached
 from worker.devices import Device, take_free
@@ -102,12 +102,11 @@ class Check:
         return os.EX_OK
 
     def _look(self, scratch: Path) -> Told:
-        stored = LocalStorage(self.settings.storage_dir).path(self.dataset.storage_key)
         scratch.mkdir(parents=True)
         # The readers go by the suffix.
         path = scratch / self.dataset.file_name
-        path.symlink_to(stored)
-        if not is_intact(stored, self.dataset.sha256):
+        open_storage(self.settings).place(self.dataset.storage_key, path)
+        if not is_intact(path, self.dataset.sha256):
             return FailureEvent(
                 code="internal",
                 message="Its bytes are not those that were uploaded.",

@@ -5,7 +5,7 @@ import logging
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.datasets import queries
-from app.storage import LocalStorage
+from app.storage import Storage
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ CHECKS_LOST = {
 }
 
 
-def sweep_datasets(sessions: sessionmaker[Session], storage: LocalStorage) -> None:
+def sweep_datasets(sessions: sessionmaker[Session], storage: Storage) -> None:
     """Everything once, each kind in a transaction of its own."""
     with sessions.begin() as session:
         session.execute(queries.retire_broken_off())
@@ -27,7 +27,7 @@ def sweep_datasets(sessions: sessionmaker[Session], storage: LocalStorage) -> No
     _remove(sessions, storage)
 
 
-def _remove(sessions: sessionmaker[Session], storage: LocalStorage) -> None:
+def _remove(sessions: sessionmaker[Session], storage: Storage) -> None:
     """Bytes first: a row that outlives them is swept again, bytes without a row never."""
     with sessions() as session:
         found = list(session.scalars(queries.to_remove()))

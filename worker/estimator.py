@@ -18,7 +18,7 @@ from app.db import sync_engine
 from app.estimates import queries
 from app.estimates.tables import Estimate, Json
 from app.settings import Settings
-from app.storage import LocalStorage
+from app.storage import open_storage
 from pst_core.errors import ModelNotFoundError, PstError
 from pst_core.events import FailureEvent
 from pst_core.forecast import Forecast
@@ -128,8 +128,8 @@ def _data(
         return None
     if scheme == "dataset":
         dataset = session.scalar(datasets.one(estimate.project_id, ref))
-        storage = LocalStorage(settings.storage_dir)
-        return DataSource(path=lay_out(dataset, ref, storage, scratch / "dataset"))
+        path = lay_out(dataset, ref, open_storage(settings), scratch / "dataset")
+        return DataSource(path=path)
     return locate_dataset(ref, roots=settings.file_roots)
 
 

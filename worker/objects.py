@@ -14,7 +14,7 @@ from sqlalchemy import Executable
 from app.artifacts import queries
 from app.artifacts.tables import Kind, State
 from app.ids import new_id
-from app.storage import LocalStorage, StoredObject
+from app.storage import Storage, StoredObject
 from pst_core.points import reached
 from worker.held import HeldJob
 
@@ -22,7 +22,7 @@ from worker.held import HeldJob
 @dataclass(frozen=True, slots=True)
 class Objects:
     held: HeldJob
-    storage: LocalStorage
+    storage: Storage
 
     def put(
         self,
@@ -54,7 +54,7 @@ class Objects:
         # The row comes first: an object that no row names could never be found again.
         self.held.require(queries.announce({**row, "kind": kind, "storage_key": key, **columns}))
         reached("object:announced")
-        with self.storage.write(key) as target:
+        with self.storage.write(key, file_name=name) as target:
             found = write(target)
         reached("object:stored")
         state = State.UPLOADING if kind is Kind.CHECKPOINT else State.READY

@@ -3,7 +3,6 @@
 What is in one, and whether it is whole, is known to pst_core/snapshots.py alone.
 """
 
-import hashlib
 import logging
 import tarfile
 from collections.abc import Callable
@@ -17,9 +16,10 @@ from sqlalchemy.orm import Session
 from app.artifacts import queries
 from app.artifacts.tables import Artifact, Kind
 from app.jobs import moves
+from app.storage import StorageError
 from pst_core.events import SnapshotEvent, SnapshotRejectedEvent
 from pst_core.points import reached
-from worker.objects import Objects
+from worker.objects import Objects, is_intact
 from worker.publish import write_archive
 
 logger = logging.getLogger(__name__)
@@ -51,17 +51,28 @@ class SnapshotStore:
 
         self.objects.held.persist(look)
         for artifact in found:
-            path = self.objects.storage.path(artifact.storage_key)
-            try:
-                with path.open("rb") as file:
-                    whole = hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
-                if whole:
-                    unpack(path, self.folder / artifact.name)
-            except OSError as error:
-                logger.warning("%s: %s cannot be read: %s", artifact.job_id, artifact.name, error)
-                whole = False
-            if not whole:
+            if not self._fetch(artifact):
                 self._give_up(artifact.name, "its bytes are not those that were stored")
+
+    def _fetch(self, artifact: Artifact) -> bool:
+        """Whether it could be unpacked.
+
+        Raises:
+            StorageError: The storage does not answer, which tells nothing of the snapshot.
+        """
+        archive = self.folder.with_name(f"{artifact.name}.tar")
+        try:
+            self.objects.storage.place(artifact.storage_key, archive)
+            if is_intact(archive, artifact.sha256):
+                unpack(archive, self.folder / artifact.name)
+                return True
+        except StorageError:
+            raise
+        except OSError as error:
+            logger.warning("%s: %s cannot be read: %s", artifact.job_id, artifact.name, error)
+        finally:
+            archive.unlink(missing_ok=True)
+        return False
 
     def store(self, event: SnapshotEvent) -> None:
         """Store one that the trainer has finished; from then on its loss costs nothing before it.

@@ -103,8 +103,8 @@ class SourceFinder:
         held.persist(look)
         if not found:
             raise missing
-        archive = self.objects.storage.path(found[0].storage_key)
-        folder = self.scratch / name
+        archive, folder = self.scratch / f"{name}.tar", self.scratch / name
+        self.objects.storage.place(found[0].storage_key, archive)
         if not is_intact(archive, found[0].sha256):
             raise CheckpointCorruptError(
                 f"The checkpoint of {base_id} has other bytes than were published.",
@@ -112,6 +112,7 @@ class SourceFinder:
                 remedy="Make it anew: post that job again.",
             )
         unpack(archive, folder)
+        archive.unlink()
         return folder
 
     def _uploaded(self, dataset_id: str) -> Path:

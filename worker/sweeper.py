@@ -22,7 +22,7 @@ from app.jobs import moves, queries, waiting
 from app.jobs.moves import Backoff
 from app.jobs.states import CANCEL_RUNNING, FAIL, PAUSE_RUNNING, REQUEUE
 from app.settings import Settings
-from app.storage import LocalStorage
+from app.storage import open_storage
 from app.sweeps import queries as sweeps
 from pst_core.points import reached
 from worker.dataset_sweeps import sweep_datasets
@@ -57,7 +57,7 @@ class Sweeper:
         self._settings = settings
         self._sessions = sessionmaker(sync_engine(settings.database_url or ""))
         self._sender = queue.sender(settings.broker_url or "")
-        self._storage = LocalStorage(settings.storage_dir)
+        self._storage = open_storage(settings)
         self._strays_due = 0.0
 
     def start_timer(self) -> None:

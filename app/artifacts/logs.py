@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 
 import anyio
 from starlette.datastructures import Headers
@@ -15,7 +14,7 @@ from app.artifacts import queries
 from app.artifacts.conditions import Wanted, refused, wanted
 from app.artifacts.tables import Artifact
 from app.jobs.tables import Job
-from app.storage import LocalStorage
+from app.storage import Storage
 from app.streams.feeds import Feeds, Stream
 from app.streams.response import LiveResponse, Write
 
@@ -28,14 +27,20 @@ LOOK_SECONDS = 5.0  # from one look for new parts to the next, where no event co
 class Log:
     """What there was at one moment; a part that is stored is never changed."""
 
-    parts: tuple[tuple[str, Path, int], ...]
-    """Of each its id, its place and its bytes: none where it is gone."""
+    storage: Storage
+    parts: tuple[tuple[str, str, int], ...]
+    """Of each its id, its key and its bytes: none where it is gone."""
 
     @classmethod
-    def of(cls, artifacts: Sequence[Artifact], storage: LocalStorage) -> "Log":
+    def of(cls, artifacts: Sequence[Artifact], storage: Storage) -> "Log":
         """Of parts in the order in which they were printed."""
-        paths = [(each.id, storage.path(each.storage_key)) for each in artifacts]
-        return cls(tuple((name, path, _size(path)) for name, path in paths))
+        return cls(
+            storage,
+            tuple(
+                (each.id, each.storage_key, storage.present_size(each.storage_key, each.size or 0))
+                for each in artifacts
+            ),
+        )
 
     @property
     def size(self) -> int:
@@ -49,15 +54,11 @@ class Log:
     def read(self, start: int, stop: int) -> Iterator[bytes]:
         """The bytes from one to before another, in chunks."""
         begin = 0
-        for _, path, size in self.parts:
+        for _, key, size in self.parts:
             first, last = max(start - begin, 0), min(stop - begin, size)
             begin += size
             if first < last:
-                with path.open("rb") as file:
-                    file.seek(first)
-                    while first < last and (chunk := file.read(min(CHUNK, last - first))):
-                        first += len(chunk)
-                        yield chunk
+                yield from self.storage.read(key, first, last)
 
     def last_lines(self, count: int) -> int:
         """Where the last so many lines begin."""
@@ -118,7 +119,7 @@ class LogStream(LiveResponse):
     """The log, and what is added to it until the job has ended."""
 
     def __init__(
-        self, job: Job, key_id: str, feeds: Feeds, storage: LocalStorage, *, tail: int | None
+        self, job: Job, key_id: str, feeds: Feeds, storage: Storage, *, tail: int | None
     ) -> None:
         super().__init__(job, key_id, feeds, MEDIA_TYPE)
         self._storage, self._tail = storage, tail
@@ -142,9 +143,7 @@ class LogStream(LiveResponse):
         return await _in_thread(Log.of, found, self._storage)
 
 
-async def current(
-    artifacts: Sequence[Artifact], storage: LocalStorage, tail: int | None
-) -> Response:
+async def current(artifacts: Sequence[Artifact], storage: Storage, tail: int | None) -> Response:
     """The log of these parts, or its last lines; read beside the event loop."""
     log = await _in_thread(Log.of, artifacts, storage)
     return LogResponse(log, start=0 if tail is None else await _in_thread(log.last_lines, tail))
@@ -169,10 +168,3 @@ async def _chunks(log: Log, start: int) -> AsyncIterator[bytes]:
     chunks = log.read(start, log.size)
     while chunk := await _in_thread(next, chunks, b""):
         yield chunk
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

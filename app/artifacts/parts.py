@@ -14,6 +14,7 @@ class Part:
     Args:
         storage_key: Of the object.
         stored_size: Of the whole object, in bytes.
+        stored_sha256: Of the whole object, in hexadecimal.
         start: Offset of the first byte in it.
         size: In bytes.
         sha256: Of these bytes, in hexadecimal.
@@ -22,6 +23,7 @@ class Part:
 
     storage_key: str
     stored_size: int
+    stored_sha256: str
     start: int
     size: int
     sha256: str
@@ -30,7 +32,7 @@ class Part:
 
 def whole(artifact: Artifact) -> Part:
     size, sha256 = _described(artifact)
-    return Part(artifact.storage_key, size, 0, size, sha256, artifact.name)
+    return Part(artifact.storage_key, size, sha256, 0, size, sha256, artifact.name)
 
 
 def files(artifact: Artifact) -> Iterator[Part]:
@@ -39,16 +41,14 @@ def files(artifact: Artifact) -> Iterator[Part]:
     A tar is a header and the file's bytes, filled up to full blocks, one after the other. How
     long a header is follows from the name and the size, as `worker/publish.py` gives them.
     """
-    stored_size, _ = _described(artifact)
+    stored = _described(artifact)
     root = artifact.name.removesuffix(".tar")
     end = 0
     for file in artifact.files:
         entry = tarfile.TarInfo(f"{root}/{file['name']}")
         entry.size = file["size"]
         start = end + len(entry.tobuf(tarfile.PAX_FORMAT))
-        yield Part(
-            artifact.storage_key, stored_size, start, file["size"], file["sha256"], file["name"]
-        )
+        yield Part(artifact.storage_key, *stored, start, file["size"], file["sha256"], file["name"])
         end = start + file["size"] + -file["size"] % tarfile.BLOCKSIZE
 
 

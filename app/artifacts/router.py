@@ -14,7 +14,7 @@ from app.jobs.router import OwnedJob
 from app.openapi import problem_answers
 from app.projects.tables import Scope
 from app.security import CallerDep, needs
-from app.storage import LocalStorage
+from app.storage import Storage
 from pst_core.spec import Format
 
 Tail = Annotated[
@@ -42,6 +42,7 @@ def downloads(media_type: str, *kinds: str) -> dict[int | str, dict[str, Any]]:
             "precondition_failed",
             "range_not_satisfiable",
             "checkpoint_corrupt",
+            "storage_unavailable",
         ),
     }
 
@@ -60,7 +61,11 @@ async def list_artifacts(session: SessionDep, job: OwnedJob) -> dict[str, list[A
         206: {"description": "The range that was asked for.", "content": {"text/plain": {}}},
         304: {"description": "`If-None-Match` names it: nothing was added."},
         **problem_answers(
-            "precondition_failed", "range_not_satisfiable", "too_many_streams", "shutting_down"
+            "precondition_failed",
+            "range_not_satisfiable",
+            "too_many_streams",
+            "storage_unavailable",
+            "shutting_down",
         ),
     },
 )
@@ -74,7 +79,7 @@ async def get_logs(
     follow: Follow = False,
 ) -> Response:
     """What the job's trainers printed, of all attempts, as text; long logs lose their middle."""
-    storage: LocalStorage = request.app.state.storage
+    storage: Storage = request.app.state.storage
     if follow and request.method == "GET":
         return logs.LogStream(job, caller.key_id, request.app.state.feeds, storage, tail=tail)
     return await logs.current(await service.logs(session, job), storage, tail)
@@ -85,7 +90,10 @@ async def get_logs(
     "/checkpoint",
     status_code=200,
     response_class=Response,
-    responses=downloads("application/x-tar"),
+    responses={
+        **downloads("application/x-tar"),
+        307: {"description": "The storage itself sends it, from `Location`, for a while."},
+    },
 )
 async def get_checkpoint(
     request: Request,

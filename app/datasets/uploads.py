@@ -4,7 +4,7 @@ What becomes of them then is service.py's.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,10 +16,10 @@ from starlette.requests import ClientDisconnect
 from app.datasets import queries
 from app.datasets.offers import Offer
 from app.ids import new_id
-from app.problems import Problem
+from app.problems import Problem, storage_unavailable
 from app.projects import quotas
 from app.settings import Settings
-from app.storage import LocalStorage, StoredObject
+from app.storage import Storage, StoredObject
 from pst_core.points import reached
 
 PIECE = 2**20  # bytes that are hashed and written at once, on a thread
@@ -38,7 +38,7 @@ class Upload:
 
     sessions: async_sessionmaker[AsyncSession]
     settings: Settings
-    storage: LocalStorage
+    storage: Storage
     project_id: str
     offer: Offer
     id: str = field(default_factory=lambda: new_id("ds"))
@@ -68,7 +68,7 @@ class Upload:
             if isinstance(error, ClientDisconnect):
                 raise _broken_off() from error
             if isinstance(error, OSError):
-                raise _not_stored() from error
+                raise storage_unavailable() from error
             raise
 
     async def _announce(self) -> None:
@@ -90,7 +90,7 @@ class Upload:
         reached("upload:announced")
 
     async def _store(self, body: AsyncIterator[bytes]) -> None:
-        async with _writing(self.storage, self.key) as stored:
+        async with _writing(self.storage, self.key, self._prolong) as stored:
             async for piece in _pieces(body):
                 if not stored.size:
                     self.gzip = piece.startswith(GZIP) and self.offer.format != "parquet"
@@ -103,8 +103,10 @@ class Upload:
     async def _pay(self, size: int) -> None:
         """Have as many bytes granted, and say now and then that the upload goes on."""
         now = asyncio.get_running_loop().time()
-        if size <= self._charged and now - self._prolonged_at < PROLONG_SECONDS:
-            return
+        if size > self._charged or now - self._prolonged_at >= PROLONG_SECONDS:
+            await self._prolong(size)
+
+    async def _prolong(self, size: int = 0) -> None:
         async with self.sessions.begin() as session:
             if size > self._charged:
                 self._charged = await quotas.grant(
@@ -113,7 +115,7 @@ class Upload:
             prolonged = queries.prolong(self.id, LEASE_SECONDS, self._charged)
             if (await session.execute(prolonged)).first() is None:
                 raise given_up()
-        self._prolonged_at = now
+        self._prolonged_at = asyncio.get_running_loop().time()
 
     def _check(self, stored: StoredObject) -> None:
         for header, digest in self.offer.digests.items():
@@ -153,8 +155,13 @@ async def _pieces(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def _writing(storage: LocalStorage, key: str) -> AsyncIterator[StoredObject]:
-    """What `storage.write` is, with all that touches the disk on a thread."""
+async def _writing(
+    storage: Storage, key: str, prolong: Callable[[], Awaitable[None]]
+) -> AsyncIterator[StoredObject]:
+    """What `storage.write` is, with all that touches the storage on a thread.
+
+    Where that takes long once all bytes are here, the upload is prolonged meanwhile.
+    """
     writing = storage.write(key)
     stored = await run_sync(writing.__enter__)
     try:
@@ -163,7 +170,14 @@ async def _writing(storage: LocalStorage, key: str) -> AsyncIterator[StoredObjec
         with CancelScope(shield=True):
             await run_sync(writing.__exit__, type(error), error, error.__traceback__)
         raise
-    await run_sync(writing.__exit__, None, None, None)
+    ending = asyncio.ensure_future(run_sync(writing.__exit__, None, None, None))
+    try:
+        while not (await asyncio.wait({ending}, timeout=PROLONG_SECONDS))[0]:
+            await prolong()
+    finally:
+        # Whoever removes it must not do so while it is still coming.
+        with CancelScope(shield=True):
+            await ending
 
 
 def given_up() -> Problem:
@@ -177,13 +191,3 @@ def given_up() -> Problem:
 
 def _broken_off() -> Problem:
     return Problem(400, "bad_request", "The body breaks off.", remedy="Send it again.")
-
-
-def _not_stored() -> Problem:
-    return Problem(
-        503,
-        "storage_unavailable",
-        "The storage does not take the bytes.",
-        remedy="Try again later; the operator finds the cause in the service's log.",
-        headers={"Retry-After": "60"},
-    )

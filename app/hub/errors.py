@@ -13,7 +13,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from app.db import DATABASE_AWAY
-from app.problems import Problem
+from app.problems import Problem, storage_unavailable
+from app.storage import StorageError
 
 
 class Code(StrEnum):
@@ -46,6 +47,7 @@ def install(hub: FastAPI) -> None:
     hub.add_exception_handler(HTTPException, _http_error)
     for away in (*DATABASE_AWAY, PoolTimeoutError):
         hub.add_exception_handler(away, _database_away)
+    hub.add_exception_handler(StorageError, _storage_away)
 
 
 def _http_error(_request: Request, error: Exception) -> JSONResponse:
@@ -66,6 +68,10 @@ def _database_away(_request: Request, _error: Exception) -> JSONResponse:
     return _answer(
         503, "The database does not answer. Try again in a few seconds.", {"Retry-After": "5"}
     )
+
+
+def _storage_away(request: Request, _error: Exception) -> JSONResponse:
+    return _http_error(request, storage_unavailable())
 
 
 def _answer(status: int, message: str, headers: Mapping[str, str] | None) -> JSONResponse:

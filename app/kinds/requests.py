@@ -264,8 +264,8 @@ REQUESTS = {
     "storage_unavailable": Kind(
         503,
         "The storage does not take what it is given",
-        "Writing a checkpoint, a snapshot or an upload failed.",
-        "Look at the folder that the processes share, then retry the job, or send it again.",
+        "Writing a checkpoint, a snapshot or an upload failed, or the bucket does not answer.",
+        "Look at the storage, a folder or a bucket, then retry the job, or ask again.",
         ends_jobs=True,
     ),
     "shutting_down": Kind(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import backends
 from tests.e2e.service import Service
 
 
@@ -18,6 +19,8 @@ def shared_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(tmp_path_factory: pytest.TempPathFactory, shared_files: Path) -> Iterator[Service]:
     private = tmp_path_factory.mktemp("private")
     private.chmod(0o700)
-    service = Service(private / "my data", PST_FILE_ROOTS=str(shared_files), PST_RENEW_SECONDS="1")
-    yield service
-    assert service.stop() == []
+    with backends.chosen() as variables:
+        variables |= {"PST_FILE_ROOTS": str(shared_files), "PST_RENEW_SECONDS": "1"}
+        service = Service(private / "my data", **variables)
+        yield service
+        assert service.stop() == []

@@ -37,6 +37,7 @@ class Service:
             headers={"Authorization": f"Bearer {self.key}"},
             timeout=60,
             trust_env=False,
+            follow_redirects=True,  # a bucket sends archives itself
         )
 
     def _await_ready(self, key: str | None) -> tuple[str, str]:

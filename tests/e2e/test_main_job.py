@@ -21,6 +21,7 @@ from pst_core.formats.packed import read_masks
 from pst_core.references import locate_dataset
 from pst_core.schedule import sparsity_at
 from pst_core.spec import CompressionSpec
+from tests.bucket import SECRET
 from tests.e2e.service import Service, maps_torch
 
 SPLITS = {"train": 1504, "validation": 50, "test": 300}
@@ -213,6 +214,7 @@ def test_the_trainer_has_no_credentials(service: Service, job: dict[str, Any]) -
     assert not [name for name in variables if name.startswith("PST_")]
     assert service.key not in variables.values()
     assert not [value for value in variables.values() if "postgresql" in value or "redis" in value]
+    assert SECRET not in "".join(variables.values())
 
 
 def test_a_trainer_is_gone_when_its_job_has_ended(service: Service, job: dict[str, Any]) -> None:

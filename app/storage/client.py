@@ -1,0 +1,108 @@
+"""How a bucket is reached: whose it is, how long it is waited for, and what is told of its errors.
+
+Its own words go to the log alone, and never with a secret in them.
+"""
+
+import errno
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import from_url
+
+from app.settings import Settings
+from app.storage.contract import StorageError
+
+logger = logging.getLogger(__name__)
+
+RETRIES = 4
+# Of an option, or of a variable that the providers' clients read.
+SECRET = re.compile("key|secret|token|password|credential|sas", re.IGNORECASE)
+# Options of the connection, whoever the provider is.
+OF_CLIENT = frozenset(
+    ("allow_http", "allow_invalid_certificates", "proxy_url", "proxy_excludes", "root_certificate")
+)
+REDACTED = "[redacted]"
+MOST_SAID = 500  # characters of an error; the rest is its inside
+
+
+class Client:
+    """Of one bucket.
+
+    Args:
+        url: `s3://BUCKET/PREFIX`, or of another provider.
+        options: As obstore's configuration has them; before those of the environment.
+        timeout: In seconds, for one request; all repetitions of one may take twice as long.
+        retries: How often a request is repeated.
+    """
+
+    def __init__(
+        self, url: str, options: Mapping[str, Any], *, timeout: float, retries: int = RETRIES
+    ) -> None:
+        told = {**os.environ, **options}
+        self._secrets = {str(value) for name, value in told.items() if SECRET.search(name)}
+        of_client = {name: value for name, value in options.items() if name in OF_CLIENT}
+        # Which options there are differs from provider to provider; it tells itself.
+        connect: Any = from_url
+        self.store: Any = connect(
+            url,
+            config={name: value for name, value in options.items() if name not in OF_CLIENT},
+            client_options={
+                **of_client,
+                "timeout": timedelta(seconds=timeout),
+                "connect_timeout": timedelta(seconds=min(timeout, 5)),
+            },
+            retry_config={
+                "max_retries": retries,
+                "retry_timeout": timedelta(seconds=2 * timeout),
+            },
+        )
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Client":
+        options = settings.storage_options
+        return cls(
+            settings.storage_url or "",
+            json.loads(options.get_secret_value()) if options else {},
+            timeout=settings.storage_timeout_seconds,
+        )
+
+    @contextmanager
+    def asking(self, what: str) -> Iterator[None]:
+        """A request; its errors become the contract's.
+
+        Args:
+            what: It is to do, a verb.
+        """
+        try:
+            yield
+        except FileNotFoundError:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
+        except AlreadyExistsError:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        except BaseError as error:
+            logger.warning("the storage could not %s: %s", what, self._tellable(error))
+            kind = type(error).__name__
+            raise StorageError(f"The storage could not {what} it ({kind}).") from None
+
+    def sign(self, key: str, lasting: timedelta) -> str | None:
+        """A link to an object; None where the credentials can't sign one."""
+        try:
+            return obstore.sign(self.store, "GET", key, lasting)
+        except BaseError as error:
+            logger.warning("the storage cannot sign: %s", self._tellable(error))
+            return None
+
+    def _tellable(self, error: Exception) -> str:
+        text = str(error)
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            if len(secret) > 3:  # noqa: PLR2004 # "true" and the like hide nothing
+                text = text.replace(secret, REDACTED)
+        return text.partition("\n\nDebug source:")[0][:MOST_SAID]
