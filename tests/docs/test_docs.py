@@ -12,38 +12,40 @@ import typer
 from app.cli import cli
 from app.main import create_app
 from app.settings import Settings
+from pst_core.__main__ import cli as pst_core
 from pst_core.errors import PstError
 from pst_core.spec import CompressionSpec
+from tests.docs.pages import PAGES, ROOT, name
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 CODE = re.compile(r"`([^`\n]+)`")
 MODULE = re.compile(r"(?:app|worker|pst_core|migrations|tests|examples)/[\w/]+\.py")
 FUNCTION = re.compile(r"((?:app|worker|pst_core)/[\w/]+\.py):(\w+)")
+ROUTE = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/(?!hf)[\w/{}-]*)")
+METHOD_COMMAND = re.compile(r"python -m pst_core ([^`\n]+)")
 PST_COMMAND = re.compile(
     r"(?:\.venv/bin/)?pst ((?:serve|api|worker|beat|db|keys|projects)\b[^`\"\n]*)"
 )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_module_that_is_named_exists(page: Path) -> None:
     for path in MODULE.findall(page.read_text(encoding="utf-8")):
         assert (ROOT / path).is_file(), path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_function_that_is_named_exists(page: Path) -> None:
-    for path, name in FUNCTION.findall(page.read_text(encoding="utf-8")):
+    for path, function in FUNCTION.findall(page.read_text(encoding="utf-8")):
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-        names = {node.name for node in ast.walk(tree) if hasattr(node, "name")}
-        assert name in names, f"{path}:{name}"
+        found = {node.name for node in ast.walk(tree) if hasattr(node, "name")}
+        assert function in found, f"{path}:{function}"
 
 
 def test_every_make_target_in_the_docs_exists() -> None:
@@ -67,6 +69,30 @@ def test_every_pst_command_in_the_docs_is_one() -> None:
         parse(group, shlex.split(line.split("`")[0].split(",")[0]))
 
 
+@pytest.mark.usefixtures("placeholders")
+def test_every_command_of_the_method_in_the_docs_is_one() -> None:
+    group = typer.main.get_command(pst_core)
+    commands = {
+        found.removesuffix('"')
+        for page in PAGES
+        for found in METHOD_COMMAND.findall(page.read_text(encoding="utf-8"))
+    }
+    assert len(commands) >= 6
+
+    for line in commands:
+        parse(group, shlex.split(line))
+
+
+@pytest.fixture
+def placeholders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the commands name, so that their parsers find it."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("DIR", "$JOB-packed"):
+        Path(folder).mkdir()
+    for file in ("SPEC", "spec.json"):
+        Path(file).write_text("{}", encoding="utf-8")
+
+
 def parse(command: object, words: list[str]) -> None:
     """Parse a command line by the command's own parser, group after group, and run nothing."""
     while hasattr(command, "commands") and words:
@@ -82,7 +108,7 @@ def test_the_readmes_request_is_a_valid_spec() -> None:
 
 
 def test_every_setting_in_the_docs_is_one() -> None:
-    names = {f"PST_{name.upper()}" for name in Settings.model_fields} | {"PST_API_KEY"}
+    names = {f"PST_{name.upper()}" for name in Settings.model_fields} | {"PST_API_KEY", "PST_URL"}
 
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -109,6 +135,6 @@ def test_every_route_in_the_docs_exists(settings: Settings) -> None:
 
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        for method, path in re.findall(r"\b(GET|POST|DELETE) (/jobs[\w/{}]*)", text):
-            named = re.sub(r"\{\w+\}", "{}", path)
-            assert method.lower() in paths.get(named, {}), f"{page.name}: {method} {path}"
+        for method, path in ROUTE.findall(text):
+            shown = re.sub(r"\{\w+\}", "{}", path.rstrip("/"))
+            assert method.lower() in paths.get(shown, {}), f"{page.name}: {method} {path}"
