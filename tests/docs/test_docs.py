@@ -87,7 +87,7 @@ def test_every_command_of_the_method_in_the_docs_is_one() -> None:
 def placeholders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the commands name, so that their parsers find it."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("DIR", "$JOB-packed"):
+    for folder in ("ADAPTER", "DIR", "$JOB-packed"):
         Path(folder).mkdir()
     for file in ("SPEC", "spec.json"):
         Path(file).write_text("{}", encoding="utf-8")
