@@ -83,5 +83,6 @@ format: $(STAMP) ## Format the code
 openapi: $(STAMP) ## Write docs/openapi.json and docs/problems.md anew
 	$(BIN)/python -m app.reference
 
-docs: $(STAMP) ## Check that the docs' links and commands are true
+docs: $(STAMP) ## Build the docs as a site in site/, and check that their links and commands are true
+	$(BIN)/python -m mkdocs build --strict
 	$(BIN)/python -m pytest tests/docs

@@ -64,7 +64,7 @@ Its `type` is the path `/problems/KIND`, where the service itself tells what is 
 lists every field that is wrong, those of the body with a JSON pointer \
 ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)), such as `#/dataset/ref`. `request_id` is \
 that of `X-Request-ID` and of the service's log. The routes below `/hf` answer as the Hugging Face \
-Hub does ([api](api.md#as-a-hugging-face-hub)).
+Hub does ([api](api/hub.md)).
 
 A job that failed has one of these kinds as the `code` of its `error`, where it says "yes" below; \
 those without a status are never answers.

@@ -12,39 +12,41 @@ import typer
 from app.cli import cli
 from app.main import create_app
 from app.settings import Settings
+from pst_core.__main__ import cli as pst_core
 from pst_core.errors import PstError
 from pst_core.spec import CompressionSpec
+from tests.docs.pages import PAGES, ROOT, name
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 CODE = re.compile(r"`([^`\n]+)`")
 MODULE = re.compile(r"(?:app|worker|pst_core|migrations|tests|examples)/[\w/]+\.py")
 FUNCTION = re.compile(r"((?:app|worker|pst_core)/[\w/]+\.py):(\w+)")
+ROUTE = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/(?!hf)[\w/{}-]*)")
+METHOD_COMMAND = re.compile(r"python -m pst_core ([^`\n]+)")
 PST_COMMAND = re.compile(
     r"(?:\.venv/bin/)?pst ((?:serve|api|worker|beat|db|keys|projects"
     r"|jobs|datasets|sweeps|api-keys|estimate|login|models|methods)\b[^`\"\n]*)"
 )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_module_that_is_named_exists(page: Path) -> None:
     for path in MODULE.findall(page.read_text(encoding="utf-8")):
         assert (ROOT / path).is_file(), path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_function_that_is_named_exists(page: Path) -> None:
-    for path, name in FUNCTION.findall(page.read_text(encoding="utf-8")):
+    for path, function in FUNCTION.findall(page.read_text(encoding="utf-8")):
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-        names = {node.name for node in ast.walk(tree) if hasattr(node, "name")}
-        assert name in names, f"{path}:{name}"
+        found = {node.name for node in ast.walk(tree) if hasattr(node, "name")}
+        assert function in found, f"{path}:{function}"
 
 
 def test_every_make_target_in_the_docs_exists() -> None:
@@ -68,6 +70,32 @@ def test_every_pst_command_in_the_docs_is_one() -> None:
         parse(group, shlex.split(re.split(r"[`,<>\\]", line)[0]))
 
 
+@pytest.mark.usefixtures("placeholders")
+def test_every_command_of_the_method_in_the_docs_is_one() -> None:
+    group = typer.main.get_command(pst_core)
+    commands = {
+        found.removesuffix('"')
+        for page in PAGES
+        for found in METHOD_COMMAND.findall(page.read_text(encoding="utf-8"))
+    }
+    assert len(commands) >= 6
+
+    for line in commands:
+        words = shlex.split(line)
+        # Where only its name is told, it is asked for help.
+        parse(group, words if len(words) > 1 else [*words, "--help"])
+
+
+@pytest.fixture
+def placeholders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the commands name, so that their parsers find it."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("ADAPTER", "DIR", "$JOB-packed"):
+        Path(folder).mkdir()
+    for file in ("SPEC", "spec.json"):
+        Path(file).write_text("{}", encoding="utf-8")
+
+
 def parse(command: object, words: list[str]) -> None:
     """Parse a command line by the command's own parser, group after group, and run nothing.
 
@@ -75,7 +103,7 @@ def parse(command: object, words: list[str]) -> None:
     """
     while hasattr(command, "commands") and words:
         command = command.commands[words.pop(0)]
-    if not words:
+    if words in ([], ["--help"]):
         return
     command.make_context("pst", [word for word in words if word != "…"])  # type: ignore[attr-defined]
 
@@ -117,6 +145,6 @@ def test_every_route_in_the_docs_exists(settings: Settings) -> None:
 
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        for method, path in re.findall(r"\b(GET|POST|DELETE) (/jobs[\w/{}]*)", text):
-            named = re.sub(r"\{\w+\}", "{}", path)
-            assert method.lower() in paths.get(named, {}), f"{page.name}: {method} {path}"
+        for method, path in ROUTE.findall(text):
+            shown = re.sub(r"\{\w+\}", "{}", path.rstrip("/"))
+            assert method.lower() in paths.get(shown, {}), f"{page.name}: {method} {path}"
