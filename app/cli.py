@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from app import logs
 from app.backends import environment, running_backends
 from app.connections import SERVER
 from app.db import upgrade
@@ -19,6 +20,7 @@ from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
 from app.serve import ServeError, serve
 from app.server import Server
 from app.settings import Settings
+from app.telemetry.listener import Role, listening
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -75,17 +77,15 @@ def api(
 ) -> None:
     """Run the API alone."""
     with running_backends(_settings()) as settings:
+        logs.configure(settings)
         app = create_app(settings)
+        # It is ours to say how and what is logged.
         config = uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_level="warning",
-            access_log=False,
-            **SERVER,
+            app, host=host, port=port, log_config=None, access_log=False, **SERVER
         )
         sockets = None if fd is None else [socket.socket(fileno=fd)]
-        Server(app, config).run(sockets)
+        with listening(settings, app.state.registry, Role.API):
+            Server(app, config).run(sockets)
 
 
 @cli.command()

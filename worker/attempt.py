@@ -43,6 +43,7 @@ from worker.endings import (
 from worker.held import HeldJob
 from worker.joblog import JobLog, LogParts
 from worker.objects import Objects
+from worker.observing import observer
 from worker.publish import OutputError, write_archive
 from worker.scratch import folder_of
 from worker.snapshots import SnapshotStore
@@ -82,7 +83,7 @@ class Attempt:
             self._leave(ending, got_further=snapshots.got_further)
             reached("attempt:ended")
         except NotOurs:
-            logger.warning("%s: attempt %d is no longer ours", job.id, job.attempt)
+            self._note_loss()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             with suppress(OSError):  # another attempt's folder is in it
@@ -135,6 +136,7 @@ class Attempt:
             raise Failed("protocol", "The trainer ended well and reported no result.")
         held = (self.held.job.id, self.held.job.attempt)
         self.held.require(moves.record(*held, "phase", {"phase": "uploading"}, phase="uploading"))
+        observer.phase("uploading")
         self._publish(spec, report, scratch / "out", snapshots.objects)
         return Succeeded(report)
 
@@ -167,9 +169,11 @@ class Attempt:
         standing = Standing(self.held.job, self.settings, got_further=got_further)
         after = ending.next(standing)
         if not self.held.persist(lambda session: self._write(session, after)):
-            logger.warning(
-                "%s: attempt %d is no longer ours", self.held.job.id, self.held.job.attempt
-            )
+            self._note_loss()
+
+    def _note_loss(self) -> None:
+        logger.warning("%s: attempt %d is no longer ours", self.held.job.id, self.held.job.attempt)
+        observer.ended("lost")
 
     def _write(self, session: Session, after: Next) -> bool:
         held = (self.held.job.id, self.held.job.attempt)
@@ -181,6 +185,9 @@ class Attempt:
                 if left.status == Status.SUCCEEDED:
                     session.execute(artifact_queries.publish(*held))
                     _note(session, left)
+                error = after.values.get("error") or {}
+                reason = after.data.get("reason") or error.get("code", "")
+                observer.ended(left.status, reason)
                 return True
         return False
 

@@ -15,8 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db import sync_engine
 from app.jobs import moves
 from app.settings import Settings
+from app.telemetry.host import GpuCollector
+from app.telemetry.registry import new_registry
 from worker.devices import device_kind
 from worker.scratch import remove_left
+from worker.telemetry import AttemptMetrics, Listener
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,9 @@ class Launcher:
         self._engine = sync_engine(settings.database_url or "")
         self._lifeline, self._lifeline_writer = os.pipe()
         self._stopping = threading.Event()
+        self.registry = new_registry(settings)
+        self.registry.register(GpuCollector())
+        self._metrics = AttemptMetrics(self.registry)
 
     def start_polling(self) -> None:
         # One a device, since each waits for the supervisor it has started.
@@ -54,10 +60,21 @@ class Launcher:
         supervisor = subprocess.Popen(
             [sys.executable, "-P", "-m", "worker.supervisor", *self._devices],
             stdin=self._lifeline,
+            stdout=subprocess.PIPE,
         )
-        status = supervisor.wait()
+        status = self._hear_out(supervisor)
         if status != 0:
             logger.error("a supervisor ended with status %d; its lease will expire", status)
+
+    def _hear_out(self, supervisor: subprocess.Popen[bytes]) -> int:
+        """Count what a supervisor tells until it ends; its exit status."""
+        listener = Listener(self._metrics)
+        with supervisor:
+            for line in supervisor.stdout or ():
+                listener.hear(line)
+        # By which it says that it had to let go of its job at once.
+        listener.ended(supervisor.returncode, lost=supervisor.returncode == os.EX_TEMPFAIL)
+        return supervisor.returncode
 
     def _poll(self) -> None:
         while not self._stopping.wait(self._settings.poll_seconds):
