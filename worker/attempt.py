@@ -7,8 +7,9 @@ import errno
 import logging
 import shutil
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from app.estimates.measured import Measured
 from app.jobs import moves
 from app.jobs.states import Status
 from app.jobs.tables import Job
+from app.logs.redaction import Redactor, secrets_of
 from app.settings import Settings
 from app.storage import LocalStorage
 from pst_core.points import reached
@@ -67,13 +69,18 @@ class Attempt:
     device: Device
     stopping: threading.Event
     started: float
+    # Takes our secrets out of what children print and tell.
+    hide: Callable[[bytes], bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hide = Redactor(secrets_of(self.settings)).known
 
     def run(self) -> None:
         """Work until the attempt has ended, and write how."""
         job = self.held.job
         scratch = folder_of(self.settings, job.id, job.attempt)
         objects = Objects(self.held, LocalStorage(self.settings.storage_dir))
-        log = JobLog()
+        log = JobLog(self.hide)
         parts = LogParts(log, objects)
         snapshots = SnapshotStore(objects, scratch / "snapshots", self._check_wanted)
         try:
@@ -121,6 +128,7 @@ class Attempt:
             snapshots=snapshots,
             check_asked=self._check_asked,
             grace_seconds=self.settings.grace_seconds,
+            hide=self.hide,
         )
         task = {
             **SourceFinder(self.settings, snapshots.objects, children, scratch).find(spec),

@@ -34,9 +34,9 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": _name(record),
             "message": self._text(record.getMessage()),
-            **current(),
         }
-        for name, value in getattr(record, "fields", {}).items():
+        # A request's id may be of its caller's making.
+        for name, value in {**current(), **getattr(record, "fields", {})}.items():
             if value is not None:
                 entry[name] = self._redact(value) if isinstance(value, str) else value
         if record.exc_info and record.exc_info[0] is not None:

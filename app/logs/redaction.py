@@ -26,7 +26,7 @@ SHAPES = re.compile(
     r"|(?P<url>://[^\s/:@'\"]*:)[^\s/@'\"]+(?=@)"
     r"|(?P<header>\b[Aa]uthorization['\"]?\s*[:=,]\s*b?['\"]?(?:[A-Za-z]+\s+)?)[^\s'\",;)]+"
     r"|(?P<bearer>\b[Bb]earer\s+)[A-Za-z0-9._~+/=-]{8,}"
-    r"|(?P<field>\b(?i:password|passwd|secret|secret_access_key|token|api_?key|x-amz-signature"
+    r"|(?P<field>(?:\b|_)(?i:password|passwd|secret|secret_access_key|token|api_?key|x-amz-signature"
     r"|x-amz-security-token)['\"]?\s*[=:]\s*['\"]?)(?!\*\*\*)[^\s'\"&,;)]{6,}"
 )
 
@@ -35,14 +35,18 @@ class Redactor:
     """Args: secrets: Those that this process knows by their value."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # The longest first: one may begin with another.
+        # The longest first: one may begin with another. What matches nothing stands for none.
         known = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+        pattern = "|".join(map(re.escape, known)) or "(?!)"
+        self._known = re.compile(pattern)
+        self._known_bytes = re.compile(pattern.encode("utf-8", "surrogateescape"))
 
     def __call__(self, text: str) -> str:
-        if self._known is not None:
-            text = self._known.sub(HIDDEN, text)
-        return SHAPES.sub(_hide, text)
+        return SHAPES.sub(_hide, self._known.sub(HIDDEN, text))
+
+    def known(self, data: bytes) -> bytes:
+        """Of text that is somebody else's, hide nothing but what is ours."""
+        return self._known_bytes.sub(HIDDEN.encode(), data)
 
 
 def _hide(match: re.Match[str]) -> str:
