@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from app import logs
+from app import logs, schema
 from app.backends import environment, running_backends
 from app.connections import SERVER
-from app.db import upgrade
+from app.db import SchemaError, upgrade
 from app.embedded import EmbeddedError
 from app.main import create_app
 from app.projects.cli import keys, projects
@@ -47,7 +47,7 @@ DevicesOption = Annotated[
 def main() -> None:
     try:
         cli()
-    except (EmbeddedError, ServeError) as error:
+    except (EmbeddedError, SchemaError, ServeError) as error:
         typer.echo(f"pst: {error}", err=True)
         raise SystemExit(1) from None
 
@@ -78,6 +78,7 @@ def api(
     """Run the API alone."""
     with running_backends(_settings()) as settings:
         logs.configure(settings)
+        schema.check_at_start(settings.database_url or "")
         app = create_app(settings)
         # It is ours to say how and what is logged.
         config = uvicorn.Config(

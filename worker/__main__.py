@@ -5,15 +5,16 @@ Not ``celery -A``: that would look for the app in the current folder first.
 
 import argparse
 import os
+import sys
 import warnings
 from pathlib import Path
 
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_init, worker_shutting_down
 
-from app import logs
+from app import logs, schema
 from app.datasets import queries as datasets
-from app.db import sync_engine
+from app.db import SchemaError, sync_engine
 from app.estimates import queries as estimates
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
 from app.telemetry.listener import Role, listening
@@ -38,6 +39,10 @@ def main() -> None:
     logs.configure(settings)
     # Connected to, Celery sets up nothing of its own: its records are ours to format as well.
     setup_logging.connect(lambda **_: None, weak=False)
+    try:
+        schema.check_at_start(settings.database_url or "")
+    except SchemaError as error:
+        sys.exit(f"pst: {error}")
     {"jobs": lambda: run_jobs(devices), "maintenance": run_maintenance, "beat": run_beat}[
         arguments.role
     ]()
@@ -51,7 +56,11 @@ def run_jobs(devices: tuple[str, ...]) -> None:
     # Threads: one that waits for a supervisor costs nothing, and a fork while another thread
     # imports or holds a lock leaves a pool process waiting for it forever.
     with listening(settings, launcher.registry, Role.JOBS):
-        _work(JOBS_QUEUE, "--pool=threads", f"--concurrency={len(devices)}")
+        try:
+            _work(JOBS_QUEUE, "--pool=threads", f"--concurrency={len(devices)}")
+        finally:
+            launcher.shut_down()
+            launcher.join()
 
 
 def run_maintenance() -> None:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import sync_engine
+from app import schema
+from app.db import SchemaError, sync_engine
 from app.jobs import moves
 from app.settings import Settings
 from app.telemetry.host import GpuCollector
@@ -38,6 +39,7 @@ class Launcher:
         self._engine = sync_engine(settings.database_url or "")
         self._lifeline, self._lifeline_writer = os.pipe()
         self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
         self.registry = new_registry(settings)
         self.registry.register(GpuCollector())
         self._metrics = AttemptMetrics(self.registry)
@@ -45,12 +47,19 @@ class Launcher:
     def start_polling(self) -> None:
         # One a device, since each waits for the supervisor it has started.
         for device in self._devices:
-            threading.Thread(target=self._poll, name=f"poll {device}", daemon=True).start()
+            thread = threading.Thread(target=self._poll, name=f"poll {device}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def shut_down(self) -> None:
         if not self._stopping.is_set():
             self._stopping.set()
             os.close(self._lifeline_writer)
+
+    def join(self) -> None:
+        """Wait for what was polled for to end: who runs us may kill what we leave behind."""
+        for thread in self._threads:
+            thread.join(self._settings.grace_seconds + self._settings.lease_seconds)
 
     def run_next(self) -> None:
         """Run one job to its end if one is waiting, one device is free and nobody is faster."""
@@ -90,4 +99,10 @@ class Launcher:
         kinds = map(device_kind, self._devices)
         waits = moves.any_claimable(*kinds, max_running=self._settings.max_running_jobs)
         with self._engine.connect() as connection:
+            try:
+                schema.check(connection)
+            except SchemaError as error:
+                # It was upgraded meanwhile: what runs ends, and nothing more is begun.
+                logger.error("no job is taken: %s", error)  # noqa: TRY400 -- it says all
+                return False
             return bool(connection.execute(waits).scalar())

@@ -3,7 +3,6 @@
 One whole installation, whose processes log to files; its trainer is the toy.
 """
 
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, make_url, select
 
 from app.projects.service import NewKey
 from app.settings import Settings
@@ -58,7 +57,9 @@ def hub() -> Iterator[FakeHub]:
 @pytest.fixture
 def settings(settings: Settings, file_root: Path, hub: FakeHub) -> Settings:
     make_toy(file_root, steps=200, step_seconds=0.01)
-    return settings.model_copy(update={"hub_endpoint": hub.url, "poll_seconds": 0.2})
+    return settings.model_copy(
+        update={"hub_endpoint": hub.url, "poll_seconds": 0.2, "lease_seconds": 120}
+    )
 
 
 @pytest.fixture
@@ -139,10 +140,9 @@ def dump(engine: Engine) -> Iterator[tuple[str, str]]:
     """All tables as text, but for what a caller may say there: metadata."""
     with engine.connect() as connection:
         for table in Base.metadata.sorted_tables:
-            rows = connection.scalars(
-                text(f"SELECT (to_jsonb(t) - 'metadata')::text FROM {table.name} t")
-            )  # noqa: S608 -- our own names
-            yield f"the table {table.name}", "\n".join(rows)
+            for row in connection.execute(select(table)).mappings():
+                kept = {name: value for name, value in row.items() if name != "metadata"}
+                yield f"the table {table.name}", str(kept)
 
 
 def shown(client: httpx.Client, job_id: str) -> Iterator[tuple[str, str]]:
