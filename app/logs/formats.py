@@ -35,10 +35,11 @@ class JsonFormatter(logging.Formatter):
             "logger": _name(record),
             "message": self._text(record.getMessage()),
         }
-        # A request's id may be of its caller's making.
+        own = getattr(record, "own", ())
         for name, value in {**current(), **getattr(record, "fields", {})}.items():
             if value is not None:
-                entry[name] = self._redact(value) if isinstance(value, str) else value
+                hide = isinstance(value, str) and name not in own
+                entry[name] = self._redact(value) if hide else value
         if record.exc_info and record.exc_info[0] is not None:
             entry["exception"] = self._text(self.formatException(record.exc_info))
         return entry

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("app.access")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OWN = frozenset({"method", "route", "key_id"})  # of our making, with no secret to look for
 LEFT = 499  # as nginx has it
 OTHER = "other"  # a method or path that is none of ours: callers must not make series
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -118,7 +119,7 @@ def route_of(scope: Scope) -> str:
 def _log(scope: Scope, status: int, seconds: float, sent: int) -> None:
     caller: Caller | None = scope.get("state", {}).get("caller")
     fields = {
-        "method": scope["method"],
+        "method": scope["method"] if scope["method"] in METHODS else OTHER,
         "route": route_of(scope),
         "status": status,
         "ms": round(seconds * 1000, 1),
@@ -127,4 +128,4 @@ def _log(scope: Scope, status: int, seconds: float, sent: int) -> None:
         "key_id": caller.key_id if caller else None,
         "request_id": scope.get("request_id"),
     }
-    logger.info("request", extra={"fields": fields})
+    logger.info("request", extra={"fields": fields, "own": OWN})

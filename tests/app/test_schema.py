@@ -14,18 +14,17 @@ from app.settings import Settings
 from worker.launcher import Launcher
 
 LATER, EARLIER = "9999", "0001"
+SET = text("UPDATE alembic_version SET version_num = :revision")
 
 
 @pytest.fixture
 def at(migrated_engine: Engine, request: pytest.FixtureRequest) -> Iterator[str]:
     """The database as another release has left it."""
     with migrated_engine.begin() as connection:
-        connection.execute(text(f"UPDATE alembic_version SET version_num = '{request.param}'"))
+        connection.execute(SET, {"revision": request.param})
     yield request.param
     with migrated_engine.begin() as connection:
-        connection.execute(
-            text("UPDATE alembic_version SET version_num = :head"), {"head": schema.expected()}
-        )
+        connection.execute(SET, {"revision": schema.expected()})
 
 
 def start(settings: Settings, *words: str) -> tuple[int, str]:

@@ -118,7 +118,7 @@ def test_each_role_is_asked_at_its_own_port(settings: Settings) -> None:
     given = settings.model_copy(update={"metrics_port": port})
     with listening(given, new_registry(given), Role.MAINTENANCE) as listens:
         assert listens == port + 2
-        with urllib.request.urlopen(f"http://127.0.0.1:{listens}/metrics") as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://127.0.0.1:{listens}/metrics") as answer:
             names = {family.name for family in parsed(answer.read().decode())}
 
     assert {"pst_build_info", "process_resident_memory_bytes"} <= names

@@ -1,6 +1,7 @@
 """What is the same for all processes comes from the database, seldom and in bounded time."""
 
 import threading
+import time
 
 import pytest
 from fastapi import FastAPI
@@ -130,7 +131,7 @@ def test_what_is_old_is_read_anew(
 ) -> None:
     assert samples(registry, "pst_jobs")["queued",] == 0
     submit(sessions, key.project_id)
-    now = state.time.monotonic()
-    monkeypatch.setattr(state.time, "monotonic", lambda: now + state.LIVE_SECONDS)
+    later = time.monotonic() + state.LIVE_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
 
     assert samples(registry, "pst_jobs")["queued",] == 1
