@@ -31,22 +31,33 @@ SHAPES = re.compile(
 )
 
 
+# Without one of these in it, whatever the case, a text has none of the shapes: asked first, since it
+# costs a hundredth.
+SIGNS = ("pst_", "hf_", "whsec_", "akia", "asia", "://", "authorization", "bearer")
+SIGNS += ("passw", "secret", "token", "apikey", "api_key", "x-amz")
+
+
 class Redactor:
     """Args: secrets: Those that this process knows by their value."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # The longest first: one may begin with another. What matches nothing stands for none.
-        known = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
-        pattern = "|".join(map(re.escape, known)) or "(?!)"
-        self._known = re.compile(pattern)
-        self._known_bytes = re.compile(pattern.encode("utf-8", "surrogateescape"))
+        # The longest first: one may begin with another.
+        self._known = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
+        self._known_bytes = [s.encode("utf-8", "surrogateescape") for s in self._known]
 
     def __call__(self, text: str) -> str:
-        return SHAPES.sub(_hide, self._known.sub(HIDDEN, text))
+        for secret in self._known:
+            text = text.replace(secret, HIDDEN)
+        lowered = text.lower()
+        if not any(sign in lowered for sign in SIGNS):
+            return text
+        return SHAPES.sub(_hide, text)
 
     def known(self, data: bytes) -> bytes:
         """Of text that is somebody else's, hide nothing but what is ours."""
-        return self._known_bytes.sub(HIDDEN.encode(), data)
+        for secret in self._known_bytes:
+            data = data.replace(secret, HIDDEN.encode())
+        return data
 
 
 def _hide(match: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,11 @@ def plant(client: httpx.Client, key: str) -> list[str]:
     return [client.post("/jobs", json=job).raise_for_status().json()["id"] for job in jobs]
 
 
+def ended(client: httpx.Client, job_id: str) -> str | None:
+    status: str = client.get(f"/jobs/{job_id}").json()["status"]
+    return status if status in ("succeeded", "failed") else None
+
+
 def trainers_environment(processes: list[Managed]) -> str:
     for process in processes:
         for trainer in process.find("toy_trainer"):
@@ -177,20 +183,12 @@ def test_secrets_are_found_nowhere_after_jobs_have_run(
         client.headers["Authorization"] = f"Bearer {key.key}"
         jobs = plant(client, key.key)
         places.append(("a trainer's environment", until(lambda: trainers_environment(processes))))
-        ended = ("succeeded", "failed")
-        ends = [
-            until(
-                lambda job_id=job_id: (
-                    (job := client.get(f"/jobs/{job_id}").json())["status"] in ended and job
-                )
-            )
-            for job_id in jobs
-        ]
+        ends = [until(partial(ended, client, job_id)) for job_id in jobs]
         places += [place for job_id in jobs for place in shown(client, job_id)]
     places += [*dump(engine), *written(logs, settings.storage_dir)]
 
     # They were where they were to be, and the log tells of what came.
-    assert [job["status"] for job in ends] == ["succeeded", "failed"]
+    assert ends == ["succeeded", "failed"]
     assert {headers.get("authorization") for _, headers in hub.requests} == {f"Bearer {HUB_TOKEN}"}
     assert '"route":"/jobs/{job_id}"' in (logs / "api.log").read_text(encoding="utf-8")
     assert [

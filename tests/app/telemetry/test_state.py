@@ -67,8 +67,9 @@ def test_a_job_that_may_not_start_yet_is_not_late(
     assert samples(registry, "pst_queue_oldest_age_seconds")["any",] == 0
 
 
+@pytest.mark.usefixtures("finished")
 def test_the_bytes_of_what_is_stored_are_told_by_kind(
-    registry: CollectorRegistry, sessions: sessionmaker[Session], finished: Job
+    registry: CollectorRegistry,
 ) -> None:
     stored = samples(registry, "pst_stored_bytes")
 
@@ -77,7 +78,7 @@ def test_the_bytes_of_what_is_stored_are_told_by_kind(
 
 
 def test_scrapes_one_after_the_other_ask_the_database_once(
-    registry: CollectorRegistry, engine: Engine, settings: Settings
+    registry: CollectorRegistry, engine: Engine
 ) -> None:
     first = families(registry)
     with engine.begin() as connection:
