@@ -101,13 +101,14 @@ def serve_command(
     devices: DevicesOption = "auto",
 ) -> None:
     """Run everything in this terminal: API, workers, beat, and embedded servers where needed."""
+    from app.db import SchemaError
     from app.embedded import EmbeddedError
     from app.serve import ServeError, serve
 
     chosen = _resolve_devices(devices)
     try:
         serve(_settings(data), host=host, port=port, devices=chosen, say=typer.echo)
-    except (EmbeddedError, ServeError) as error:
+    except (EmbeddedError, SchemaError, ServeError) as error:
         raise _gives_up(error) from None
 
 
@@ -120,22 +121,23 @@ def api(
     """Run the API alone."""
     import uvicorn
 
+    from app import logs, schema
     from app.connections import SERVER
     from app.main import create_app
     from app.server import Server
+    from app.telemetry.listener import Role, listening
 
     with _backends() as settings:
+        logs.configure(settings)
+        schema.check_at_start(settings.database_url or "")
         app = create_app(settings)
+        # It is ours to say how and what is logged.
         config = uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_level="warning",
-            access_log=False,
-            **SERVER,
+            app, host=host, port=port, log_config=None, access_log=False, **SERVER
         )
         sockets = None if fd is None else [socket.socket(fileno=fd)]
-        Server(app, config).run(sockets)
+        with listening(settings, app.state.registry, Role.API):
+            Server(app, config).run(sockets)
 
 
 @cli.command(rich_help_panel=SERVICE)
@@ -181,12 +183,13 @@ def _settings(data: Path | None = None) -> "Settings":
 @contextmanager
 def _backends() -> Iterator["Settings"]:
     from app.backends import running_backends
+    from app.db import SchemaError
     from app.embedded import EmbeddedError
 
     try:
         with running_backends(_settings()) as settings:
             yield settings
-    except EmbeddedError as error:
+    except (EmbeddedError, SchemaError) as error:
         raise _gives_up(error) from None
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from fastapi import Depends, Request
 from sqlalchemy import Engine, MetaData, NullPool, create_engine
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
@@ -39,6 +40,10 @@ CONNECT_ARGS = {
     "options": "-c lock_timeout=5s -c statement_timeout=15s"
     " -c idle_in_transaction_session_timeout=30s",
 }
+
+
+class SchemaError(Exception):
+    """The database's schema is not this release's; the message says what to do."""
 
 
 class Base(DeclarativeBase):
@@ -120,5 +125,16 @@ def alembic_config(url: str) -> Config:
 
 
 def upgrade(url: str) -> None:
-    """Bring the schema to the newest revision; waits for another process that is doing so."""
-    command.upgrade(alembic_config(url), "head")
+    """Bring the schema to the newest revision; waits for another process that is doing so.
+
+    Raises:
+        SchemaError: It is a later release's.
+    """
+    try:
+        command.upgrade(alembic_config(url), "head")
+    except CommandError as error:
+        # Of revisions that all came with this release, none can be missing but one that did not.
+        raise SchemaError(
+            f"the database cannot be brought to this release's schema ({error}): a later release "
+            "has upgraded it; run that one, or restore the backup from before"
+        ) from error

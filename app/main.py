@@ -30,6 +30,8 @@ from app.settings import Settings
 from app.storage import open_storage
 from app.streams.feeds import Feeds
 from app.sweeps.router import router as sweeps_router
+from app.telemetry.api import api_registry
+from app.telemetry.requests import Observe, RequestMetrics
 from app.web import page
 from app.webhooks.router import router as webhooks_router
 
@@ -69,6 +71,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Limits, bounds=_bounds(settings), uploads=uploads)
     app.add_middleware(RateLimitHeaders)
     app.add_middleware(RequestId)
+    app.state.registry = api_registry(settings, app.state)
+    app.add_middleware(Observe, metrics=RequestMetrics(app.state.registry))
     problems.install(app)
     for router in (
         health.router,

@@ -11,9 +11,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import strict_json
+from app.logs.context import REQUEST_ID
 from app.problems import Problem
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 MAX_URL_BYTES = 16 * 1024
 MAX_HEADERS = 100
@@ -51,8 +52,9 @@ class RequestId:
             return
         # It is logged and echoed, so not everything will do.
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
+        request_id = given if WELL_FORMED.fullmatch(given) else uuid4().hex
         scope["request_id"] = request_id
+        REQUEST_ID.set(request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

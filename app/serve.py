@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from app import launch
+from app import launch, logs
 from app.backends import environment, running_backends
 from app.db import sync_engine, upgrade
 from app.projects.service import any_key, create_key
@@ -103,6 +103,7 @@ def serve(
         _listening(host, port) as listener,
         running_backends(settings) as connected,
     ):
+        logs.configure(connected)
         upgrade(connected.database_url or "")
         _first_key(connected, say)
         processes = _processes(connected, listener, devices)

@@ -4,7 +4,7 @@ import json
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -21,7 +21,11 @@ class Settings(BaseSettings):
     """Read from ``PST_NAME`` for each field; ``pst serve`` hands its own on to its processes."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PST_", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix="PST_",
+        extra="ignore",
+        frozen=True,
+        # What is not accepted may be a secret that is too short.
+        hide_input_in_errors=True,
     )
 
     data: Path = Path("pst-data")
@@ -161,6 +165,16 @@ class Settings(BaseSettings):
     """How long a stream lives; clients then come again and go on."""
     stream_stalled_seconds: Seconds = 30.0
     """How long a stream's client may take nothing before it is dropped."""
+
+    metrics_port: Annotated[int, Field(ge=1, le=65533)] | None = None
+    """Where Prometheus asks the API; the jobs worker is asked one port further on, the maintenance
+    worker two. Unset: nobody listens."""
+    metrics_host: str = "127.0.0.1"
+    """The address of those ports. Who reaches them may read: no key is asked for."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of what is logged. At `info` each request is a line."""
+    log_format: Literal["json", "text"] | None = None
+    """Unset: text on a terminal, else JSON, a record a line."""
 
     @field_validator("file_roots", "packages", mode="before")
     @classmethod

@@ -5,21 +5,26 @@ Not ``celery -A``: that would look for the app in the current folder first.
 
 import argparse
 import os
+import sys
 import warnings
 from pathlib import Path
 
 from celery.platforms import SecurityWarning
-from celery.signals import worker_init, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_shutting_down
 
+from app import logs, schema
 from app.datasets import queries as datasets
-from app.db import sync_engine
+from app.db import SchemaError, sync_engine
 from app.estimates import queries as estimates
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
+from app.telemetry.listener import Role, listening
+from app.telemetry.registry import new_registry
 from worker.celery import celery_app, roles, settings
 from worker.chores import Chore
 from worker.deliveries import Courier, Dispatcher
 from worker.launcher import Launcher
 from worker.sweeper import Sweeper
+from worker.telemetry import MaintenanceMetrics
 
 # Celery warns root of pickled messages; only JSON is accepted here.
 warnings.filterwarnings("ignore", category=SecurityWarning)
@@ -31,6 +36,13 @@ def main() -> None:
     parser.add_argument("--devices", default="cpu", help="for jobs: such as cpu or cuda:0,cuda:1")
     arguments = parser.parse_args()
     devices = tuple(arguments.devices.split(","))
+    logs.configure(settings)
+    # Connected to, Celery sets up nothing of its own: its records are ours to format as well.
+    setup_logging.connect(lambda **_: None, weak=False)
+    try:
+        schema.check_at_start(settings.database_url or "")
+    except SchemaError as error:
+        sys.exit(f"pst: {error}")
     {"jobs": lambda: run_jobs(devices), "maintenance": run_maintenance, "beat": run_beat}[
         arguments.role
     ]()
@@ -43,13 +55,20 @@ def run_jobs(devices: tuple[str, ...]) -> None:
     worker_shutting_down.connect(lambda **_: launcher.shut_down(), weak=False)
     # Threads: one that waits for a supervisor costs nothing, and a fork while another thread
     # imports or holds a lock leaves a pool process waiting for it forever.
-    _work(JOBS_QUEUE, "--pool=threads", f"--concurrency={len(devices)}")
+    with listening(settings, launcher.registry, Role.JOBS):
+        try:
+            _work(JOBS_QUEUE, "--pool=threads", f"--concurrency={len(devices)}")
+        finally:
+            launcher.shut_down()
+            launcher.join()
 
 
 def run_maintenance() -> None:
-    sweeper = Sweeper(settings)
+    registry = new_registry(settings)
+    metrics = MaintenanceMetrics(registry)
+    sweeper = Sweeper(settings, metrics)
     roles.sweeper = sweeper
-    dispatcher = Dispatcher(settings, Courier(settings))
+    dispatcher = Dispatcher(settings, Courier(settings, metrics=metrics))
     worker_init.connect(lambda **_: sweeper.start_timer(), weak=False)
     worker_init.connect(lambda **_: dispatcher.start(), weak=False)
     worker_shutting_down.connect(lambda **_: dispatcher.stop(), weak=False)
@@ -57,7 +76,8 @@ def run_maintenance() -> None:
     for chore in roles.chores:
         worker_init.connect(lambda *, start=chore.start, **_: start(), weak=False)
         worker_shutting_down.connect(lambda *, stop=chore.shut_down, **_: stop(), weak=False)
-    _work(MAINTENANCE_QUEUE, "--pool=solo")
+    with listening(settings, registry, Role.MAINTENANCE):
+        _work(MAINTENANCE_QUEUE, "--pool=solo")
 
 
 def _chores() -> tuple[Chore, ...]:

@@ -7,8 +7,9 @@ import errno
 import logging
 import shutil
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from app.estimates.measured import Measured
 from app.jobs import moves
 from app.jobs.states import Status
 from app.jobs.tables import Job
+from app.logs.redaction import Redactor, secrets_of
 from app.settings import Settings
 from app.storage import open_storage
 from pst_core.points import reached
@@ -43,6 +45,7 @@ from worker.endings import (
 from worker.held import HeldJob
 from worker.joblog import JobLog, LogParts
 from worker.objects import Objects
+from worker.observing import observer
 from worker.publish import OutputError, write_archive
 from worker.scratch import folder_of
 from worker.snapshots import SnapshotStore
@@ -66,13 +69,18 @@ class Attempt:
     device: Device
     stopping: threading.Event
     started: float
+    # Takes our secrets out of what children print and tell.
+    hide: Callable[[bytes], bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hide = Redactor(secrets_of(self.settings)).known
 
     def run(self) -> None:
         """Work until the attempt has ended, and write how."""
         job = self.held.job
         scratch = folder_of(self.settings, job.id, job.attempt)
         objects = Objects(self.held, open_storage(self.settings))
-        log = JobLog()
+        log = JobLog(self.hide)
         parts = LogParts(log, objects)
         snapshots = SnapshotStore(objects, scratch / "snapshots", self._check_wanted)
         try:
@@ -82,7 +90,7 @@ class Attempt:
             self._leave(ending, got_further=snapshots.got_further)
             reached("attempt:ended")
         except NotOurs:
-            logger.warning("%s: attempt %d is no longer ours", job.id, job.attempt)
+            self._note_loss()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             with suppress(OSError):  # another attempt's folder is in it
@@ -120,6 +128,7 @@ class Attempt:
             snapshots=snapshots,
             check_asked=self._check_asked,
             grace_seconds=self.settings.grace_seconds,
+            hide=self.hide,
         )
         task = {
             **SourceFinder(self.settings, snapshots.objects, children, scratch).find(spec),
@@ -135,6 +144,7 @@ class Attempt:
             raise Failed("protocol", "The trainer ended well and reported no result.")
         held = (self.held.job.id, self.held.job.attempt)
         self.held.require(moves.record(*held, "phase", {"phase": "uploading"}, phase="uploading"))
+        observer.phase("uploading")
         self._publish(spec, report, scratch / "out", snapshots.objects)
         return Succeeded(report)
 
@@ -167,9 +177,11 @@ class Attempt:
         standing = Standing(self.held.job, self.settings, got_further=got_further)
         after = ending.next(standing)
         if not self.held.persist(lambda session: self._write(session, after)):
-            logger.warning(
-                "%s: attempt %d is no longer ours", self.held.job.id, self.held.job.attempt
-            )
+            self._note_loss()
+
+    def _note_loss(self) -> None:
+        logger.warning("%s: attempt %d is no longer ours", self.held.job.id, self.held.job.attempt)
+        observer.ended("lost")
 
     def _write(self, session: Session, after: Next) -> bool:
         held = (self.held.job.id, self.held.job.attempt)
@@ -181,6 +193,9 @@ class Attempt:
                 if left.status == Status.SUCCEEDED:
                     session.execute(artifact_queries.publish(*held))
                     _note(session, left)
+                error = after.values.get("error") or {}
+                reason = after.data.get("reason") or error.get("code", "")
+                observer.ended(left.status, reason)
                 return True
         return False
 

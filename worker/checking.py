@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session, sessionmaker
 
+from app import logs
 from app.datasets import queries
 from app.datasets.tables import Dataset, State
 from app.db import sync_engine
@@ -45,9 +46,9 @@ class CheckLostError(Exception):
 
 
 def main() -> int:
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    adopt_orphans()
     settings = Settings()
+    logs.configure(settings)
+    adopt_orphans()
     slot = take_free([SLOT], settings.devices_dir, cpu_memory_bytes=settings.check_memory_bytes)
     if slot is None:  # another worker of this host is at it
         return os.EX_TEMPFAIL

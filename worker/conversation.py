@@ -51,6 +51,8 @@ class Conversation:
     Args:
         check_asked: Raises how the attempt ends if that was asked for.
         grace_seconds: How long a child that was asked to stop may take.
+        hide: Takes our secrets out of what a child tells: one that fetches knows the hub's token,
+            and a hub may say it back.
     """
 
     held: HeldJob
@@ -61,6 +63,7 @@ class Conversation:
     snapshots: SnapshotStore
     check_asked: Callable[[], None]
     grace_seconds: float
+    hide: Callable[[bytes], bytes]
 
     def run(
         self, task: Mapping[str, Any], scratch: Path, *, hub: Mapping[str, str] | None = None
@@ -87,7 +90,7 @@ class Conversation:
             try:
                 for line in child.lines():
                     self._check(recorder)
-                    event = None if line is None else _parse(line)
+                    event = None if line is None else _parse(self.hide(line))
                     if isinstance(event, ResultEvent):
                         told.report = event.report
                     elif isinstance(event, FetchedEvent):
@@ -133,7 +136,7 @@ class Conversation:
                 return
             if line is not None:
                 try:
-                    self._take(recorder, _parse(line))
+                    self._take(recorder, _parse(self.hide(line)))
                 except Failed as failed:
                     # It is stopped all the same, and the next attempt will meet this again.
                     logger.warning("%s: while it was stopped: %s", self.held.job.id, failed.error)

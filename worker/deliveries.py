@@ -15,6 +15,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import sessionmaker
@@ -27,6 +28,7 @@ from app.webhooks.sending import Failure
 from app.webhooks.targets import parse_target
 from pst_core.points import reached
 from worker.outbound import Answer, Client, OutboundError
+from worker.telemetry import MaintenanceMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +53,17 @@ class Courier:
     Args:
         settings: Bounds and the database.
         client: Another way out, for tests.
+        metrics: Where they are counted; None: nowhere that anybody asks.
     """
 
-    def __init__(self, settings: Settings, client: Client | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client | None = None,
+        metrics: MaintenanceMetrics | None = None,
+    ) -> None:
         self._settings = settings
+        self._metrics = metrics or MaintenanceMetrics(CollectorRegistry())
         # One that looks, and one for each that writes down what became of an attempt.
         self._engine = pooled_engine(settings.database_url or "", settings.webhook_senders + 1)
         self._sessions = sessionmaker(self._engine)
@@ -100,6 +109,8 @@ class Courier:
             "status": status,
             "error": error,
         }
+        self._metrics.deliveries.labels(error or "delivered").inc()
+        self._metrics.sending.observe(entry["seconds"])
         self._record(claimed, entry, retry_after)
         reached("webhook:recorded")
 

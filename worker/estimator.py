@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy import Executable
 from sqlalchemy.orm import Session, sessionmaker
 
+from app import logs
 from app.datasets import queries as datasets
 from app.db import sync_engine
 from app.estimates import queries
@@ -48,9 +49,10 @@ class NotHereError(ModelNotFoundError):
 
 
 def main() -> None:
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    settings = Settings()
+    logs.configure(settings)
     adopt_orphans()
-    estimate_next(Settings())
+    estimate_next(settings)
 
 
 def estimate_next(settings: Settings) -> bool:

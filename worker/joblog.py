@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from app.artifacts.tables import Kind
 from app.storage import StoredObject
@@ -19,9 +20,15 @@ LAST_PART_SECONDS = 60.0
 
 
 class JobLog:
-    """Fed by a thread that reads a trainer's output, taken from by another."""
+    """Fed by a thread that reads a trainer's output, taken from by another.
 
-    def __init__(self) -> None:
+    Args:
+        hide: Takes our secrets out of whole lines; None: who prints knows none.
+    """
+
+    def __init__(self, hide: Callable[[bytes], bytes] | None = None) -> None:
+        self._hide = hide
+        self._held = b""
         self._lock = threading.Lock()
         self._line = 0
         self._head_left = HEAD
@@ -32,13 +39,22 @@ class JobLog:
 
     def feed(self, data: bytes) -> None:
         with self._lock:
-            cut = self._cut_lines(data)
-            self._recent = (self._recent + cut)[-RECENT:]
-            self._new += cut[: self._head_left]
-            self._tail += cut[self._head_left :]
-            self._head_left -= min(self._head_left, len(cut))
-            if len(self._tail) > 2 * TAIL:
-                self._shorten_tail()
+            self._add(self._whole_lines(self._cut_lines(data)))
+
+    def _whole_lines(self, cut: bytes) -> bytes:
+        """Without secrets; the rest of a line, which may hold half of one, is waited for."""
+        if self._hide is None:
+            return cut
+        whole, newline, self._held = (self._held + cut).rpartition(b"\n")
+        return self._hide(whole + newline)
+
+    def _add(self, cut: bytes) -> None:
+        self._recent = (self._recent + cut)[-RECENT:]
+        self._new += cut[: self._head_left]
+        self._tail += cut[self._head_left :]
+        self._head_left -= min(self._head_left, len(cut))
+        if len(self._tail) > 2 * TAIL:
+            self._shorten_tail()
 
     def _shorten_tail(self) -> None:
         surplus = max(0, len(self._tail) - TAIL)
@@ -67,6 +83,9 @@ class JobLog:
     def end(self) -> bytes:
         """All that is left, the beginning's rest and the end."""
         with self._lock:
+            if self._hide is not None:
+                self._add(self._hide(self._held))
+                self._held = b""
             self._shorten_tail()
             rest, self._new = bytes(self._new), bytearray()
             gap = f"\n[{self._dropped} bytes left out]\n".encode() if self._dropped else b""
@@ -75,7 +94,8 @@ class JobLog:
     def recent(self) -> str:
         """The last lines, whether or not they were taken."""
         with self._lock:
-            return self._recent.decode("utf-8", errors="replace")
+            held = self._hide(self._held) if self._hide else b""
+            return (self._recent + held).decode("utf-8", errors="replace")
 
 
 class LogParts:

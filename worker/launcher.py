@@ -12,11 +12,15 @@ from collections.abc import Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import sync_engine
+from app import schema
+from app.db import SchemaError, sync_engine
 from app.jobs import moves
 from app.settings import Settings
+from app.telemetry.host import GpuCollector
+from app.telemetry.registry import new_registry
 from worker.devices import device_kind
 from worker.scratch import remove_left
+from worker.telemetry import AttemptMetrics, Listener
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +39,27 @@ class Launcher:
         self._engine = sync_engine(settings.database_url or "")
         self._lifeline, self._lifeline_writer = os.pipe()
         self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.registry = new_registry(settings)
+        self.registry.register(GpuCollector())
+        self._metrics = AttemptMetrics(self.registry)
 
     def start_polling(self) -> None:
         # One a device, since each waits for the supervisor it has started.
         for device in self._devices:
-            threading.Thread(target=self._poll, name=f"poll {device}", daemon=True).start()
+            thread = threading.Thread(target=self._poll, name=f"poll {device}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def shut_down(self) -> None:
         if not self._stopping.is_set():
             self._stopping.set()
             os.close(self._lifeline_writer)
+
+    def join(self) -> None:
+        """Wait for what was polled for to end: who runs us may kill what we leave behind."""
+        for thread in self._threads:
+            thread.join(self._settings.grace_seconds + self._settings.lease_seconds)
 
     def run_next(self) -> None:
         """Run one job to its end if one is waiting, one device is free and nobody is faster."""
@@ -54,10 +69,21 @@ class Launcher:
         supervisor = subprocess.Popen(
             [sys.executable, "-P", "-m", "worker.supervisor", *self._devices],
             stdin=self._lifeline,
+            stdout=subprocess.PIPE,
         )
-        status = supervisor.wait()
+        status = self._hear_out(supervisor)
         if status != 0:
             logger.error("a supervisor ended with status %d; its lease will expire", status)
+
+    def _hear_out(self, supervisor: subprocess.Popen[bytes]) -> int:
+        """Count what a supervisor tells until it ends; its exit status."""
+        listener = Listener(self._metrics)
+        with supervisor:
+            for line in supervisor.stdout or ():
+                listener.hear(line)
+        # By which it says that it had to let go of its job at once.
+        listener.ended(supervisor.returncode, lost=supervisor.returncode == os.EX_TEMPFAIL)
+        return supervisor.returncode
 
     def _poll(self) -> None:
         while not self._stopping.wait(self._settings.poll_seconds):
@@ -73,4 +99,10 @@ class Launcher:
         kinds = map(device_kind, self._devices)
         waits = moves.any_claimable(*kinds, max_running=self._settings.max_running_jobs)
         with self._engine.connect() as connection:
+            try:
+                schema.check(connection)
+            except SchemaError as error:
+                # It was upgraded meanwhile: what runs ends, and nothing more is begun.
+                logger.error("no job is taken: %s", error)  # noqa: TRY400 -- it says all
+                return False
             return bool(connection.execute(waits).scalar())

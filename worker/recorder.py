@@ -22,6 +22,7 @@ from pst_core.events import (
     ProgressEvent,
     ResumedEvent,
 )
+from worker.observing import observer
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Recorder:
     def add(self, event: Recordable) -> None:
         match event:
             case PhaseEvent(phase=phase):
+                observer.phase(phase)
                 data = {"phase": phase}
                 self._events.append(moves.record(*self._fence, "phase", data, phase=phase))
             case DataEvent():
@@ -62,6 +64,7 @@ class Recorder:
                 data = event.model_dump(mode="json", exclude={"type"})
                 self._events.append(moves.record(*self._fence, kind, data))
             case ProgressEvent():
+                observer.step(event.stage, event.step)
                 self._progress = event.model_dump(mode="json", exclude={"type"})
                 series = {"step", "stage", "loss", "sparsity", "learning_rate"}
                 self._metrics[event.step] = event.model_dump(mode="json", include=series)

@@ -4,7 +4,6 @@ Its stdin is the lifeline of the worker that started it; see launcher.py. How an
 attempt.py.
 """
 
-import logging
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ import time
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from app import logs
 from app.db import sync_engine
 from app.jobs import moves, turns
 from app.jobs.changes import ChangedJobs
@@ -24,20 +24,21 @@ from worker.attempt import Attempt
 from worker.devices import take_free
 from worker.held import HeldJob
 from worker.leases import Lease
+from worker.observing import observer
 from worker.process import adopt_orphans
-
-logger = logging.getLogger(__name__)
 
 
 def main(devices: list[str]) -> None:
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    settings = Settings()
+    logs.configure(settings)
+    observer.tell_to(sys.stdout.fileno())
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     # Ctrl-C reaches the whole terminal; the worker that started us says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch_lifeline, args=(stopping,), daemon=True).start()
     adopt_orphans()
-    supervise(Settings(), devices, stopping)
+    supervise(settings, devices, stopping)
 
 
 def supervise(settings: Settings, devices: list[str], stopping: threading.Event) -> bool:
@@ -70,6 +71,8 @@ def supervise(settings: Settings, devices: list[str], stopping: threading.Event)
         if job is None:
             return False
         reached("claim:committed")
+        logs.name_work(job_id=job.id, attempt=job.attempt)
+        observer.began(device.name)
         with Lease(settings, job.id, job.attempt, claimed_at=claimed_at) as lease:
             Attempt(
                 settings=settings,

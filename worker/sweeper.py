@@ -9,6 +9,7 @@ import time
 from itertools import islice
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import sessionmaker
 
@@ -27,6 +28,7 @@ from app.sweeps import queries as sweeps
 from pst_core.points import reached
 from worker.dataset_sweeps import sweep_datasets
 from worker.endings import WORKER_LOST
+from worker.telemetry import MaintenanceMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +55,9 @@ def baseline_failed(baseline_id: str) -> dict[str, Any]:
 
 
 class Sweeper:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: MaintenanceMetrics | None = None) -> None:
         self._settings = settings
+        self._metrics = metrics or MaintenanceMetrics(CollectorRegistry())
         self._sessions = sessionmaker(sync_engine(settings.database_url or ""))
         self._sender = queue.sender(settings.broker_url or "")
         self._storage = open_storage(settings)
@@ -83,6 +86,7 @@ class Sweeper:
                 session.execute(statement)
         reached("job:forgotten")
         self._wake()
+        self._metrics.note_sweep()
 
     def _expire_leases(self) -> None:
         settings = self._settings
@@ -101,6 +105,7 @@ class Sweeper:
                 )
                 for job in session.scalars(expired):
                     logger.warning("%s: attempt %d expired: %s", job.id, job.attempt, move.event)
+                    self._metrics.expired.labels(move.event).inc()
             reached("lease:expired")
 
     def _fail_waiting(self) -> None:

@@ -150,7 +150,7 @@ async def current(artifacts: Sequence[Artifact], storage: Storage, tail: int | N
 
 
 async def last_text(
-    artifacts: Sequence[Artifact], storage: LocalStorage, lines: int, most_bytes: int
+    artifacts: Sequence[Artifact], storage: Storage, lines: int, most_bytes: int
 ) -> str:
     """The last lines of the log of these parts, as text, and not more bytes than there may be."""
 

@@ -79,6 +79,11 @@ class Feeds:
         self._keys_checked_at = time.monotonic()
         self._closed = False
 
+    @property
+    def count(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
     @contextmanager
     def open(self, job_id: str, key_id: str, standing: Standing) -> Iterator[Stream]:
         """Have a stream of a job.

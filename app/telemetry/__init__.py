@@ -1,0 +1,1 @@
+"""What the service tells Prometheus of itself. A job's own series of steps are app/metrics'."""
