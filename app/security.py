@@ -57,7 +57,7 @@ async def authenticated(
         Problem: 401, the same whatever was wrong with the key; 429 where it comes too often, or
             too many bad ones came from its address.
     """
-    return await identify(request, session, credentials and credentials.credentials)
+    return await identify(request, session, credentials.credentials if credentials else None)
 
 
 async def identify(request: Request, session: AsyncSession, presented: str | None) -> Caller:

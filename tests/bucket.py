@@ -13,6 +13,7 @@ from wsgiref.types import StartResponse, WSGIApplication
 
 import httpx
 import obstore
+from werkzeug.serving import BaseWSGIServer, make_server
 
 from app.settings import Settings
 from app.storage import Storage, open_storage
@@ -151,14 +152,18 @@ def _unheard(*_: object) -> Callable[[bytes], object]:
     return len
 
 
+def _shut_down(server: BaseWSGIServer) -> None:
+    sys.stdin.read()
+    server.shutdown()
+
+
 def main() -> None:
-    from moto.server import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import make_server
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
     failing = Failing(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, failing, threaded=True)
     # It ends with whoever started it.
-    threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True).start()
+    threading.Thread(target=_shut_down, args=[server], daemon=True).start()
     sys.stdout.write(f"http://127.0.0.1:{server.port}\n")
     sys.stdout.flush()
     server.serve_forever()

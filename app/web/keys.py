@@ -12,8 +12,8 @@ from app.pages import Cursor, decode_cursor, make_page
 from app.problems import Problem
 from app.projects import service
 from app.projects.router import KeyId
-from app.projects.schemas import KeyCreate
-from app.projects.service import GRACE, NewKey
+from app.projects.schemas import GRACE, KeyCreate
+from app.projects.service import NewKey
 from app.projects.tables import Scope
 from app.security import ProjectId, needs
 from app.web.forms import FormDep, text

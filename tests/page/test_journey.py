@@ -25,8 +25,8 @@ def test_a_job_from_its_form_to_its_checkpoint(
 ) -> None:
     page = signed_in
     page.get_by_role("link", name="New job").click()
-    page.get_by_label("Model").fill(SPEC["model"])
-    page.get_by_label("Dataset").fill(SPEC["dataset"])
+    page.get_by_label("Model").fill(str(SPEC["model"]))
+    page.get_by_label("Dataset").fill(str(SPEC["dataset"]))
     page.get_by_label("Sparsity").fill("0.9")
     page.get_by_label("dense", exact=True).check()
     page.get_by_label("packed", exact=True).check()
@@ -77,8 +77,8 @@ def test_a_waiting_job_is_cancelled_once_that_is_confirmed(
 
 def test_what_is_wrong_with_a_form_stands_at_its_field(signed_in: Page) -> None:
     signed_in.goto("/ui/jobs/new")
-    signed_in.get_by_label("Model").fill(SPEC["model"])
-    signed_in.get_by_label("Dataset").fill(SPEC["dataset"])
+    signed_in.get_by_label("Model").fill(str(SPEC["model"]))
+    signed_in.get_by_label("Dataset").fill(str(SPEC["dataset"]))
     signed_in.get_by_label("Sparsity").fill("90")
     signed_in.get_by_role("button", name="Post the job").click()
 

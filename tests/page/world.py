@@ -14,7 +14,7 @@ from app.datasets.tables import State
 from app.ids import new_id
 from app.jobs import moves
 from app.jobs import queries as jobs_queries
-from app.jobs.states import FAIL
+from app.jobs.states import FAIL, SUCCEED
 from app.jobs.tables import Job
 from app.projects.service import NewKey
 from app.settings import Settings
@@ -243,7 +243,7 @@ def _sweep(sessions: sessionmaker[Session], project: str) -> str:
 def _succeed(sessions: sessionmaker[Session], job: Job, result: dict[str, Any]) -> None:
     with sessions.begin() as session:
         for statement in moves.leave_running(
-            jobs.SUCCEED, job.id, job.attempt, values={"result": result}
+            SUCCEED, job.id, job.attempt, values={"result": result}
         ):
             session.scalars(statement).all()
 

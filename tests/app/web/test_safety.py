@@ -17,7 +17,7 @@ ELSEWHERE = (
     {"Sec-Fetch-Site": "none"},
     {"Sec-Fetch-Site": "cross-site", "Origin": "http://testserver"},
 )
-OLDER = ({"Origin": "https://evil.example"}, {"Origin": "null"}, {})
+OLDER: tuple[dict[str, str], ...] = ({"Origin": "https://evil.example"}, {"Origin": "null"}, {})
 
 
 @pytest.mark.parametrize("headers", ELSEWHERE, ids=str)
