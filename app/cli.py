@@ -185,11 +185,12 @@ def _backends() -> Iterator["Settings"]:
     from app.backends import running_backends
     from app.db import SchemaError
     from app.embedded import EmbeddedError
+    from app.storage import StorageSettingsError
 
     try:
         with running_backends(_settings()) as settings:
             yield settings
-    except (EmbeddedError, SchemaError) as error:
+    except (EmbeddedError, SchemaError, StorageSettingsError) as error:
         raise _gives_up(error) from None
 
 

@@ -1,7 +1,6 @@
 """What an installation can be told by its environment (``PST_…``). Nothing here connects."""
 
 import json
-from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -235,21 +234,21 @@ class Settings(BaseSettings):
     def stores_remotely(self) -> bool:
         return self.storage_url is not None and not self.storage_url.startswith("file:")
 
-    @cached_property
+    @property
     def storage_dir(self) -> Path:
         """Of a storage that is a folder."""
         url = urlsplit(self.storage_url or "")
         return Path(unquote(url.path)) if url.scheme == "file" else self.data / "storage"
 
-    @cached_property
+    @property
     def scratch_dir(self) -> Path:
         return self.data / "scratch"
 
-    @cached_property
+    @property
     def hub_dir(self) -> Path:
         # Beside the scratch folder: a file has names in both.
         return self.data / "hub"
 
-    @cached_property
+    @property
     def devices_dir(self) -> Path:
         return self.data / "devices"

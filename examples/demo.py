@@ -5,6 +5,7 @@ Everything goes over HTTP; nothing of the service is imported but the loader a u
 
 import argparse
 import hashlib
+import os
 import re
 import signal
 import subprocess
@@ -74,7 +75,9 @@ def _arguments() -> argparse.Namespace:
 def served(data: Path) -> Iterator[httpx.Client]:
     """A client of a `pst serve` of our own, which is stopped at the end."""
     command = [sys.executable, "-P", "-m", "app", "serve", "--port", "0", "--data", str(data)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+    # Its requests are ours: a line for each would only hide what comes of them.
+    environment = {"PST_LOG_LEVEL": "warning"} | os.environ
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as service:
         try:
             yield _connect(service)
         finally:

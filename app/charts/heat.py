@@ -1,14 +1,14 @@
 """Shares of a table of cells as shades, with each share written in its cell."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from pst_core.report import PrunedMatrix
 
 CELL, GAP = 30, 3
-LABEL, HEAD = 34, 22
+LABEL, HEAD, LINE = 34, 34, 12
 MOST_SHADES = 9
 WIDE = 64  # least width of a cell, in which a share is read
 LAYER = re.compile(r"(?:^|\.)(?P<layer>[0-9]+)\.(?P<part>.+?)(?:\.weight)?$")
@@ -51,8 +51,7 @@ def draw(shown: Map) -> str:
     total = LABEL + width * len(shown.columns)
     body = []
     for at, column in enumerate(_names(shown.columns)):
-        x = LABEL + width * at + (width - GAP) / 2
-        body.append(f'<text x="{x}" y="14" text-anchor="middle">{escape(column)}</text>')
+        body += _heading(column, LABEL + width * at + (width - GAP) / 2)
     for index, (row, cells) in enumerate(shown.rows.items()):
         y = HEAD + (CELL + GAP) * index
         label = row if row.isdecimal() else ""
@@ -66,6 +65,13 @@ def draw(shown: Map) -> str:
         f'aria-label="Share of zeros of each pruned matrix; the table below has the numbers.">'
         f"{''.join(body)}</svg>"
     )
+
+
+def _heading(name: str, x: float) -> Iterator[str]:
+    """A word a line, the last one just above the cells."""
+    for above, word in enumerate(reversed(name.split())):
+        y = HEAD - 8 - LINE * above
+        yield f'<text x="{x}" y="{y}" text-anchor="middle">{escape(word)}</text>'
 
 
 def _cell(cell: Cell, x: float, y: float, width: float) -> str:

@@ -18,16 +18,24 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
 from app.settings import Settings
-from app.storage.contract import StorageError
+from app.storage.contract import StorageError, StorageSettingsError
 
 logger = logging.getLogger(__name__)
 
 RETRIES = 4
 # Of an option, or of a variable that the providers' clients read.
 SECRET = re.compile("key|secret|token|password|credential|sas", re.IGNORECASE)
-# Options of the connection, whoever the provider is.
+# Options of the connection, whoever the provider is. obstore takes them apart from the others, and
+# panics where one is among those.
 OF_CLIENT = frozenset(
-    ("allow_http", "allow_invalid_certificates", "proxy_url", "proxy_excludes", "root_certificate")
+    (
+        *("allow_http", "allow_invalid_certificates", "connect_timeout", "default_content_type"),
+        *("default_headers", "http1_only", "http2_keep_alive_interval", "http2_keep_alive_timeout"),
+        *("http2_keep_alive_while_idle", "http2_max_frame_size", "http2_only"),
+        *("pool_idle_timeout", "pool_max_idle_per_host", "proxy_ca_certificate", "proxy_excludes"),
+        *("proxy_url", "randomize_addresses", "read_timeout", "root_certificate", "timeout"),
+        "user_agent",
+    )
 )
 REDACTED = "[redacted]"
 MOST_SAID = 500  # characters of an error; the rest is its inside
@@ -41,6 +49,9 @@ class Client:
         options: As obstore's configuration has them; before those of the environment.
         timeout: In seconds, for one request; all repetitions of one may take twice as long.
         retries: How often a request is repeated.
+
+    Raises:
+        StorageSettingsError: There is no such provider, or no such option of it.
     """
 
     def __init__(
@@ -51,19 +62,25 @@ class Client:
         of_client = {name: value for name, value in options.items() if name in OF_CLIENT}
         # Which options there are differs from provider to provider; it tells itself.
         connect: Any = from_url
-        self.store: Any = connect(
-            url,
-            config={name: value for name, value in options.items() if name not in OF_CLIENT},
-            client_options={
-                **of_client,
-                "timeout": timedelta(seconds=timeout),
-                "connect_timeout": timedelta(seconds=min(timeout, 5)),
-            },
-            retry_config={
-                "max_retries": retries,
-                "retry_timeout": timedelta(seconds=2 * timeout),
-            },
-        )
+        try:
+            self.store: Any = connect(
+                url,
+                config={name: value for name, value in options.items() if name not in OF_CLIENT},
+                client_options={
+                    "timeout": timedelta(seconds=timeout),
+                    "connect_timeout": timedelta(seconds=min(timeout, 5)),
+                    **of_client,
+                },
+                retry_config={
+                    "max_retries": retries,
+                    "retry_timeout": timedelta(seconds=2 * timeout),
+                },
+            )
+        except BaseError as error:
+            reason = self._tellable(error).partition("\n")[0]
+            raise StorageSettingsError(
+                f"PST_STORAGE_URL and PST_STORAGE_OPTIONS name no storage: {reason}"
+            ) from None
 
     @classmethod
     def of(cls, settings: Settings) -> "Client":

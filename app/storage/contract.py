@@ -19,6 +19,10 @@ class StorageError(OSError):
         super().__init__(errno.EIO, reason)
 
 
+class StorageSettingsError(ValueError):
+    """The settings name no storage; says what is wrong with them, and no secret."""
+
+
 class Writable(Protocol):
     def write(self, data: bytes, /) -> int: ...
 

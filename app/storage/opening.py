@@ -9,7 +9,7 @@ def open_storage(settings: Settings) -> Storage:
     """The folder, or the bucket; it is not asked whether it is there.
 
     Raises:
-        ValueError: An option is not one of such a storage.
+        StorageSettingsError: There is no such provider, or no such option of it.
     """
     if not settings.stores_remotely:
         return LocalStorage(settings.storage_dir)

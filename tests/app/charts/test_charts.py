@@ -49,4 +49,4 @@ def test_matrices_stand_by_block_and_part() -> None:
     assert shown.rows["11"]["output.dense"].sparsity == 0.7
     picture = ET.fromstring(heat.draw(shown))  # noqa: S314 -- our own
     texts = [each.text for each in picture.iter("text")]
-    assert {"attention output", "output", "90.0", "80.0", "70.0", "10.0"} <= {*texts}
+    assert {"attention", "output", "90.0", "80.0", "70.0", "10.0"} <= {*texts}
