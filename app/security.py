@@ -79,17 +79,21 @@ async def identify(request: Request, session: AsyncSession, presented: str | Non
     key = keyring.recall(key_id) or await keyring.look_up(session, key_id)
     if not hmac.compare_digest(secret_sha256, key.secret_sha256) or not key.active:
         state.bad_keys.take(address)
-        raise Problem(
-            401,
-            "invalid_key",
-            "The API key is missing, malformed, unknown, expired or revoked.",
-            remedy="Send Authorization: Bearer pst_…; `pst keys create` makes one.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        raise _invalid_key()
     request.state.standing = state.requests.take(key_id)
     _bound(request.state.standing)
     keyring.note_use(key_id)
     return Caller(key.project_id, key_id, key.scopes)
+
+
+def _invalid_key() -> Problem:
+    return Problem(
+        401,
+        "invalid_key",
+        "The API key is missing, malformed, unknown, expired or revoked.",
+        remedy="Send Authorization: Bearer pst_…; `pst keys create` makes one.",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
 
 
 def _bound(standing: Standing) -> None:
@@ -148,3 +152,13 @@ ProjectId = Annotated[str, Depends(_project)]
 async def valid_keys(session: AsyncSession, key_ids: Collection[str]) -> set[str]:
     """Those that still let anybody in: for what goes on longer than it took to check its key."""
     return set(await session.scalars(queries.active_keys(key_ids)))
+
+
+async def check_again(session: AsyncSession, caller: Caller) -> None:
+    """Whether who has waited for an answer may still have it.
+
+    Raises:
+        Problem: 401, as for `authenticated`.
+    """
+    if not await valid_keys(session, [caller.key_id]):
+        raise _invalid_key()

@@ -17,7 +17,7 @@ from app.estimates.states import DONE
 from app.jobs.router import Wait
 from app.openapi import problem_answers
 from app.projects.tables import Scope as KeyScope
-from app.security import ProjectId, needs
+from app.security import CallerDep, ProjectId, check_again, needs
 
 router = APIRouter(prefix="/estimates", tags=["estimates"])
 
@@ -92,13 +92,16 @@ async def get_accuracy(session: SessionDep, project_id: ProjectId) -> Accuracies
 async def get_estimate(
     request: Request,
     session: SessionDep,
-    project_id: ProjectId,
+    caller: CallerDep,
     estimate_id: EstimateId,
     wait: Wait = 0,
 ) -> EstimateDetail:
     """One estimate; kept for a week."""
-    found = await service.show(session, project_id, estimate_id)
+    found = await service.show(session, caller.project_id, estimate_id)
     if not wait or found.status in DONE:
         return found
     await release(session)
-    return await service.wait(request.app.state.sessions.reading, project_id, estimate_id, wait)
+    sessions = request.app.state.sessions.reading
+    found = await service.wait(sessions, caller.project_id, estimate_id, wait)
+    await check_again(session, caller)
+    return found

@@ -21,7 +21,7 @@ from app.pages import CURSOR_PROBLEMS, Cursor, Limit, Page, decode_cursor, make_
 from app.problems import Problem
 from app.projects import quotas
 from app.projects.tables import Scope
-from app.security import ProjectId, needs
+from app.security import CallerDep, ProjectId, check_again, needs
 from pst_core.report import Report
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -132,19 +132,20 @@ async def list_jobs(
 async def get_job(
     request: Request,
     session: SessionDep,
-    project_id: ProjectId,
+    caller: CallerDep,
     job_id: JobId,
     wait: Wait = 0,
 ) -> Response:
     """One job: where it stands, and its report once it has succeeded."""
-    job, version = await service.look(session, project_id, job_id)
+    job, version = await service.look(session, caller.project_id, job_id)
     answer = _answer(request, job)
     asked = answer.status_code == HTTPStatus.NOT_MODIFIED or not request.headers.get(IF_NONE_MATCH)
     if not wait or job.status in TERMINAL or not asked:
         return answer
     await release(session)
     await request.app.state.watch.wait(job_id, version, wait)
-    return _answer(request, await service.show(session, project_id, job_id))
+    await check_again(session, caller)
+    return _answer(request, await service.show(session, caller.project_id, job_id))
 
 
 def _answer(request: Request, job: JobDetail) -> Response:

@@ -12,7 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import moves
-from app.projects.service import NewKey
+from app.projects.service import NewKey, revoke_key
 from tests.jobs import bring_to, submit
 
 Act = Callable[[], None]
@@ -114,6 +114,19 @@ def test_who_waits_for_a_job_that_is_deleted_learns_that_it_is_gone(
             session.scalars(moves.delete(key.project_id, job_id)).one()
 
     assert while_waiting(api, key, f"/jobs/{job_id}?wait=60", delete).status_code == 404
+
+
+def test_who_waits_with_a_key_that_is_revoked_meanwhile_is_told_nothing(
+    api: FastAPI, key: NewKey, sessions: sessionmaker[Session], job_id: str
+) -> None:
+    def revoke() -> None:
+        with sessions.begin() as session:
+            revoke_key(session, key.project_id, key.id)
+            session.scalars(moves.pause_queued(key.project_id, job_id)).one()
+
+    answer = while_waiting(api, key, f"/jobs/{job_id}?wait=60", revoke)
+
+    assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (401, "invalid_key")
 
 
 def test_who_has_the_job_is_told_after_the_wait_that_nothing_changed(
