@@ -191,6 +191,18 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
     assert (run.returncode, run.stdout) == (0, "")
 
 
+@pytest.mark.parametrize("name", ["docker-compose.yml", "docker-compose.gpu-host.yml"])
+def test_each_compose_file_is_one_by_the_specifications_schema(name: str) -> None:
+    validate = Path(sysconfig.get_path("scripts"), "check-jsonschema")
+    run = subprocess.run(
+        [validate, "--builtin-schema", "vendor.compose-spec", ROOT / name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_the_builder_is_given_our_packages_and_what_describes_them_and_nothing_else() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = project["tool"]["setuptools"]["packages"]["find"]["include"]
