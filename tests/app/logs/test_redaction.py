@@ -4,17 +4,18 @@ import pytest
 from pydantic import SecretStr
 
 from app.logs.redaction import HIDDEN, Redactor, secrets_of
-from app.security import make_key
+from app.security import KEY as KEY_SHAPE
 from app.settings import Settings
 from app.webhooks.signing import secret_of
 
-KEY, KEY_ID, _ = make_key()
+KEY_ID = "0123abcd"
+KEY = f"pst_{KEY_ID}_{'kEy_-' * 8}kEy"
 
 
 @pytest.mark.parametrize(
     ("text", "secret"),
     [
-        (f"the key {KEY} is bad", KEY.rpartition("_")[2]),
+        (f"the key {KEY} is bad", KEY[13:]),
         ("token hf_abcdefghijklmnopqrstuvwx is gated", "abcdefghijklmnopqrstuvwx"),
         (f"signed by {secret_of(b'k' * 32, 'whe_1', 1)}", secret_of(b"k" * 32, "whe_1", 1)[6:]),
         ("id AKIAIOSFODNN7EXAMPLE of it", "IOSFODNN7EXAMPLE"),
@@ -33,6 +34,10 @@ def test_what_looks_like_a_secret_is_hidden(text: str, secret: str) -> None:
 
     assert secret not in hidden
     assert HIDDEN in hidden
+
+
+def test_a_key_looks_like_the_one_here() -> None:
+    assert KEY_SHAPE.fullmatch(KEY)
 
 
 def test_which_key_it_was_can_still_be_told() -> None:
