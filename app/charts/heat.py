@@ -49,7 +49,7 @@ def draw(shown: Map) -> str:
     """The picture; the darker, the more zeros."""
     width = max(WIDE, 560 // max(len(shown.columns), 1))
     total = LABEL + width * len(shown.columns)
-    body = []
+    body: list[str] = []
     for at, column in enumerate(_names(shown.columns)):
         body += _heading(column, LABEL + width * at + (width - GAP) / 2)
     for index, (row, cells) in enumerate(shown.rows.items()):
