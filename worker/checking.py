@@ -8,8 +8,11 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,8 +109,10 @@ class Check:
         scratch.mkdir(parents=True)
         # The readers go by the suffix.
         path = scratch / self.dataset.file_name
-        open_storage(self.settings).place(self.dataset.storage_key, path)
-        if not is_intact(path, self.dataset.sha256):
+        with self._kept():
+            open_storage(self.settings).place(self.dataset.storage_key, path)
+            intact = is_intact(path, self.dataset.sha256)
+        if not intact:
             return FailureEvent(
                 code="internal",
                 message="Its bytes are not those that were uploaded.",
@@ -152,15 +157,34 @@ class Check:
             )
         raise CheckLostError(f"the child ended with {status}")
 
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keep the check ours while its bytes come; from a bucket that may take minutes."""
+        here = threading.Event()
+
+        def keep() -> None:
+            while not here.wait(self.settings.renew_seconds):
+                self._prolong()
+
+        with ThreadPoolExecutor(1) as threads:
+            kept = threads.submit(keep)
+            try:
+                yield
+            finally:
+                here.set()
+            kept.result()
+
     def _renew(self, child: ChildProcess) -> None:
-        lease = self.settings.lease_seconds
         # Before the statement: it must not last longer for the child than for the database.
-        until = time.monotonic() + lease
+        until = time.monotonic() + self.settings.lease_seconds
+        self._prolong()
+        child.lifeline.prolong(until)
+
+    def _prolong(self) -> None:
         with self.sessions.begin() as session:
-            renewal = queries.renew_check(self.dataset, lease)
+            renewal = queries.renew_check(self.dataset, self.settings.lease_seconds)
             if session.scalars(renewal).one_or_none() is None:
                 raise CheckLostError("it is another's, or was deleted")
-        child.lifeline.prolong(until)
 
     def leave(self) -> None:
         """Let another check begin soon, if this one still counts."""

@@ -5,7 +5,7 @@ import logging
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.datasets import queries
-from app.storage import Storage
+from app.storage import Storage, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,9 @@ def _remove(sessions: sessionmaker[Session], storage: Storage) -> None:
     for dataset in found:
         try:
             storage.remove(dataset.storage_key)
+        except StorageError as error:
+            logger.warning("no dataset can be removed yet: %s", error)
+            return
         except OSError as error:
             logger.warning("%s: cannot be removed yet: %s", dataset.storage_key, error)
             continue

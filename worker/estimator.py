@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app import logs
 from app.datasets import queries as datasets
+from app.datasets.tables import Dataset
 from app.db import sync_engine
 from app.estimates import queries
 from app.estimates.tables import Estimate, Json
@@ -89,7 +90,9 @@ def _work_out(
     try:
         with sessions() as session:
             model = _locate(session, settings, estimate.project_id, spec.model)
-            dataset = _data(session, settings, estimate, scratch)
+            upload = session.scalar(datasets.one(estimate.project_id, spec.dataset.ref))
+        # Not within the transaction: from a bucket its bytes may take minutes.
+        dataset = _data(settings, spec.dataset.ref, upload, scratch)
     except PstError as error:
         return FailureEvent.of(error)
     task: Json = {
@@ -121,16 +124,12 @@ def _locate(session: Session, settings: Settings, project_id: str, text: str) ->
     raise ModelNotFoundError(f"What {text} was made from is not known any more.", field="model")
 
 
-def _data(
-    session: Session, settings: Settings, estimate: Estimate, scratch: Path
-) -> DataSource | None:
-    ref = CompressionSpec.model_validate(estimate.spec).dataset.ref
+def _data(settings: Settings, ref: str, upload: Dataset | None, scratch: Path) -> DataSource | None:
     scheme = parse_reference(ref).scheme
     if scheme == "hub":
         return None
     if scheme == "dataset":
-        dataset = session.scalar(datasets.one(estimate.project_id, ref))
-        path = lay_out(dataset, ref, open_storage(settings), scratch / "dataset")
+        path = lay_out(upload, ref, open_storage(settings), scratch / "dataset")
         return DataSource(path=path)
     return locate_dataset(ref, roots=settings.file_roots)
 

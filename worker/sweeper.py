@@ -6,6 +6,7 @@ Safe in several processes at once; runs from a timer of its own, so that it need
 import logging
 import threading
 import time
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -23,7 +24,7 @@ from app.jobs import moves, queries, waiting
 from app.jobs.moves import Backoff
 from app.jobs.states import CANCEL_RUNNING, FAIL, PAUSE_RUNNING, REQUEUE
 from app.settings import Settings
-from app.storage import open_storage
+from app.storage import StorageError, open_storage
 from app.sweeps import queries as sweeps
 from pst_core.points import reached
 from worker.dataset_sweeps import sweep_datasets
@@ -64,29 +65,39 @@ class Sweeper:
         self._strays_due = 0.0
 
     def start_timer(self) -> None:
-        threading.Thread(target=self._run, name="sweep", daemon=True).start()
+        # Threads of their own: a storage that hangs must not keep a lost job from its next worker.
+        for name, act in (("sweep", self._repair), ("tidy", self._tidy)):
+            threading.Thread(target=self._run, args=[act], name=name, daemon=True).start()
 
     def sweep(self) -> None:
         """Everything once, each kind in transactions of its own."""
+        self._repair()
+        self._tidy()
+
+    def _repair(self) -> None:
+        """What jobs wait for; it asks nobody but the database and the broker."""
         self._expire_leases()
         with self._sessions.begin() as session:
             for job in session.scalars(moves.time_out_queued(QUEUE_TIMEOUT)):
                 logger.warning("%s: waited too long in the queue", job.id)
         reached("queue:timed_out")
         self._fail_waiting()
+        self._wake()
+        self._metrics.note_sweep()
+
+    def _tidy(self) -> None:
+        """What is no longer needed goes, from the storage too; nobody waits for it."""
         self._delete_old_jobs()
         self._retire_objects()
         self._remove_objects()
         sweep_datasets(self._sessions, self._storage)
-        self._remove_strays()
         with self._sessions.begin() as session:
             gone = list(session.scalars(artifacts.emptied_jobs()))
             more = (sweeps.forget(), idempotency.expire(), estimates.expire())
             for statement in (*queries.forget(gone), *more):
                 session.execute(statement)
         reached("job:forgotten")
-        self._wake()
-        self._metrics.note_sweep()
+        self._remove_strays()
 
     def _expire_leases(self) -> None:
         settings = self._settings
@@ -140,6 +151,10 @@ class Sweeper:
         for artifact in found:
             try:
                 self._storage.remove(artifact.storage_key)
+            except StorageError as error:
+                # Asked for the others it would be as long in saying so.
+                logger.warning("no object can be removed yet: %s", error)
+                return
             except OSError as error:
                 logger.warning("%s: cannot be removed yet: %s", artifact.storage_key, error)
                 continue
@@ -172,11 +187,11 @@ class Sweeper:
         if waiting:
             queue.wake(self._sender)
 
-    def _run(self) -> None:
+    def _run(self, act: Callable[[], None]) -> None:
         # A second timer besides beat's: sweeps must go on when the broker does not.
         tick = threading.Event()
         while not tick.wait(self._settings.sweep_seconds):
             try:
-                self.sweep()
+                act()
             except (SQLAlchemyError, OSError) as error:
                 logger.warning("cannot sweep: %s", error)

@@ -1,8 +1,10 @@
 """Takes secrets out of text: those this installation has, and whatever looks like one."""
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
@@ -71,12 +73,21 @@ def secrets_of(settings: Settings) -> Iterator[str]:
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
-            yield value.get_secret_value()
+            yield from _parts(value.get_secret_value())
         elif isinstance(value, str) and "://" in value:
             yield from _passwords(value)
     for variable, value in os.environ.items():
         if VARIABLE.search(variable):
             yield value
+
+
+def _parts(secret: str) -> Iterator[str]:
+    """A secret, and where it is JSON, such as a storage's options, each text in it."""
+    yield secret
+    with suppress(ValueError):
+        found = json.loads(secret)
+        if isinstance(found, dict):
+            yield from (value for value in found.values() if isinstance(value, str))
 
 
 def _passwords(url: str) -> Iterator[str]:

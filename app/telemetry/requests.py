@@ -6,6 +6,7 @@ The outermost of all that a request passes, and pure ASGI: it costs microseconds
 import logging
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -64,6 +65,10 @@ class _Answer:
         else:
             self.sent += len(message.get("body", b""))
 
+    def fail(self) -> None:
+        if self.began is None:
+            self.status = HTTPStatus.INTERNAL_SERVER_ERROR
+
     def counting(self, send_file: SendFile) -> SendFile:
         """The same, for what does not pass as messages."""
 
@@ -96,6 +101,10 @@ class Observe:
         self.metrics.under_way.inc()
         try:
             await self.app(scope, receive, noticing)
+        except Exception:
+            # What is unexpected is answered further out.
+            answer.fail()
+            raise
         finally:
             ended = time.perf_counter()
             self.metrics.under_way.dec()

@@ -49,11 +49,11 @@ SWEEP_ARRIVALS = [
     *(4 * ["lease:expired"]),
     "queue:timed_out",
     "queue:baselines_ended",
+    "wake:due",
+    "wake:sent",
     *(2 * ["object:retired"]),
     *(2 * ["object:removed", "object:forgotten"]),
     "job:forgotten",
-    "wake:due",
-    "wake:sent",
 ]
 POST_ARRIVALS = ["request:done", "request:committed", "wake:due", "wake:sent"]
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,6 +74,29 @@ def test_a_file_that_can_be_read_is_ready_with_its_profile(
     assert checked.profile["rows"] == 40
     assert checked.lease_until is None
     assert list(settings.scratch_dir.iterdir()) == []
+
+
+def test_a_check_stays_its_own_while_the_bytes_come(
+    settings: Settings,
+    slot: Device,
+    sessions: sessionmaker[Session],
+    key: NewKey,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset = datasets.store(sessions, settings, key.project_id, datasets.CSV)
+
+    class Slow(LocalStorage):
+        def place(self, key: str, path: Path) -> None:
+            first = datasets.row_of(sessions, dataset.id).lease_until
+            deadline = time.monotonic() + 30
+            while datasets.row_of(sessions, dataset.id).lease_until == first:
+                assert time.monotonic() < deadline, "the lease is not prolonged"
+            super().place(key, path)
+
+    monkeypatch.setattr(checking, "open_storage", lambda _: Slow(settings.storage_dir))
+
+    assert checking.check_next(settings.model_copy(update={"renew_seconds": 0.1}), slot) == 0
+    assert datasets.row_of(sessions, dataset.id).state == State.READY
 
 
 def test_a_file_that_cannot_be_read_is_invalid_and_says_where(

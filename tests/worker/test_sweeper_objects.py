@@ -15,7 +15,7 @@ from app.jobs.states import CANCEL_RUNNING, FAIL, SUCCEED, Move
 from app.jobs.tables import Job, JobEvent
 from app.projects.service import NewKey
 from app.settings import Settings
-from app.storage import LocalStorage, StoredObject
+from app.storage import LocalStorage, StorageError, StoredObject
 from tests.jobs import claim, job_row, leave, submit
 from worker import sweeper as sweeper_module
 from worker.held import HeldJob
@@ -73,6 +73,35 @@ def test_the_objects_of_a_job_that_runs_stay(
     sweeper.sweep()
 
     assert len(rows(sessions)) == files(settings) == 3
+
+
+def test_a_storage_that_is_away_is_asked_once_a_sweep(
+    sweeper: Sweeper,
+    sessions: sessionmaker[Session],
+    job: Job,
+    put: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put_snapshot(put, 1)
+    put_snapshot(put, 2)
+    with sessions.begin() as session:
+        session.scalars(moves.delete(job.project_id, job.id)).one()
+        session.execute(update(Job).values(lease_until=moves.lease_end(-1)))
+    asked: list[str] = []
+
+    def away(key: str) -> None:
+        asked.append(key)
+        raise StorageError("it does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeper._storage, "remove", away)
+        sweeper.sweep()
+    assert len(asked) == 1
+    assert len(rows(sessions)) == 2
+
+    sweeper.sweep()
+
+    assert rows(sessions) == []
 
 
 def test_what_a_lost_attempt_was_writing_is_removed(

@@ -83,3 +83,10 @@ def test_a_secret_that_another_begins_with_leaves_nothing_of_that() -> None:
 
 def test_what_is_too_short_to_be_one_hides_no_words() -> None:
     assert Redactor(["pst", ""])("pst-service") == "pst-service"
+
+
+def test_each_text_of_a_storages_options_is_hidden() -> None:
+    options = SecretStr('{"access_key_id": "canary-id", "secret_access_key": "canary-secret"}')
+    secrets = secrets_of(Settings(storage_url="s3://bucket", storage_options=options))
+
+    assert Redactor(secrets)("canary-secret of canary-id") == f"{HIDDEN} of {HIDDEN}"

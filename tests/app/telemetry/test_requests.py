@@ -11,7 +11,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from app.jobs import service
 from app.jobs.tables import Job
+from app.projects.service import NewKey
 from tests.app.served import Served
 from tests.app.telemetry.scraping import families, samples
 
@@ -28,6 +30,18 @@ def test_a_request_is_counted_by_method_route_and_status(
     counted = samples(api.state.registry, COUNT)
     assert counted["GET", "/jobs/{job_id}", "200"] == 1
     assert counted["GET", "/jobs/{job_id}", "404"] == 1
+
+
+def test_what_nobody_expected_is_counted_as_a_fault_of_the_service(
+    api: FastAPI, key: NewKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "look", None)
+
+    with TestClient(api, raise_server_exceptions=False) as client:
+        answer = client.get("/jobs/job_x", headers={"Authorization": f"Bearer {key.key}"})
+
+    assert answer.status_code == 500
+    assert samples(api.state.registry, COUNT)["GET", "/jobs/{job_id}", "500"] == 1
 
 
 def test_a_request_is_timed_by_method_and_route(api: FastAPI, client: TestClient) -> None:
