@@ -206,15 +206,11 @@ def test_a_sweep_needs_no_broker(
     assert job_row(sessions, lost.id).status == "queued"
 
 
-def test_the_timer_goes_on_after_sweeps_that_failed(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_timer_goes_on_after_sweeps_that_failed(settings: Settings) -> None:
     failures = iter([OSError("the disk"), OperationalError("", {}, Exception("the database"))])
 
-    def sweep(_: Sweeper) -> None:
+    def fail() -> None:
         raise next(failures, KeyboardInterrupt())
 
-    monkeypatch.setattr(Sweeper, "sweep", sweep)
-
     with pytest.raises(KeyboardInterrupt):
-        Sweeper(settings.model_copy(update={"sweep_seconds": 0.01}))._run()
+        Sweeper(settings.model_copy(update={"sweep_seconds": 0.01}))._run(fail)
