@@ -212,7 +212,10 @@ class Settings(BaseSettings):
         if not url:
             return None
         parts = urlsplit(url)
-        where = parts.path if parts.scheme == "file" else parts.netloc
+        where = parts.netloc
+        if parts.scheme == "file":
+            # A host is none that files are got from, and a path that is relative is each process's.
+            where = parts.path if not parts.netloc and parts.path.startswith("/") else ""
         is_plain = not (parts.query or parts.fragment or "@" in parts.netloc)
         if parts.scheme not in ("file", *BUCKETS) or not where or not is_plain:
             # Not repeated: whoever writes credentials into it must not find them in a log.

@@ -1,7 +1,9 @@
 """A job's log as an answer: the parts of all attempts, one after the other, as if one file."""
 
 import hashlib
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -58,22 +60,54 @@ class Log:
             first, last = max(start - begin, 0), min(stop - begin, size)
             begin += size
             if first < last:
-                yield from self.storage.read(key, first, last)
+                # Nothing of a part that turns out to be gone.
+                with suppress(FileNotFoundError):
+                    yield from self.storage.read(key, first, last)
+
+    def backwards(self, step: int) -> Iterator[tuple[int, bytes]]:
+        """Pieces from the end on, each with where it begins; none is longer, or of two parts."""
+        end = self.size
+        for _, _, size in reversed(self.parts):
+            begin = end - size
+            while begin < end:
+                start = max(begin, end - step)
+                yield start, b"".join(self.read(start, end))
+                end = start
 
     def last_lines(self, count: int) -> int:
         """Where the last so many lines begin."""
-        end = self.size
         if count == 0:
-            return end
-        for start in range((end - 1) // CHUNK * CHUNK, -1, -CHUNK) if end else ():
-            chunk = b"".join(self.read(start, min(start + CHUNK, end)))
+            return self.size
+        is_last = True
+        for start, piece in self.backwards(CHUNK):
             # The end of the last line begins no further one.
-            at = len(chunk) - (start + len(chunk) == end and chunk.endswith(b"\n"))
-            while (at := chunk.rfind(b"\n", 0, at)) >= 0:
+            at = len(piece) - (is_last and piece.endswith(b"\n"))
+            is_last = is_last and not piece
+            while (at := piece.rfind(b"\n", 0, at)) >= 0:
                 count -= 1
                 if count == 0:
                     return start + at + 1
         return 0
+
+    def last_text(self, lines: int, most_bytes: int) -> bytes:
+        """The last lines, and not more bytes than there may be; read from the end, each part once.
+
+        Args:
+            lines: How many; at least one.
+            most_bytes: At least one.
+        """
+        pieces = deque[bytes]()
+        found = size = 0
+        for _, piece in self.backwards(most_bytes):
+            pieces.appendleft(piece)
+            found += piece.count(b"\n")
+            size += len(piece)
+            # One more ends the line before those.
+            if found > lines or size >= most_bytes:
+                break
+        text = b"".join(pieces)[-most_bytes:]
+        ends = lines + text.endswith(b"\n")
+        return b"\n".join(text.rsplit(b"\n", ends)[-ends:])
 
 
 class LogResponse(Response):
@@ -88,14 +122,16 @@ class LogResponse(Response):
 
         Raises:
             Problem: 412 and 416 as RFC 9110 has it.
+            StorageError: Not even the first of it can be had.
         """
         size = self._log.size - self._start
         found = wanted(
             scope["method"], Headers(scope=scope), entity_tag=self._log.entity_tag, size=size
         )
-        await self._answer(scope["method"], found, size)(scope, receive, send)
+        answer = await self._answer(scope["method"], found, size)
+        await answer(scope, receive, send)
 
-    def _answer(self, method: str, found: Wanted, size: int) -> Response:
+    async def _answer(self, method: str, found: Wanted, size: int) -> Response:
         headers = {
             "ETag": self._log.entity_tag,
             "Accept-Ranges": "bytes",
@@ -106,13 +142,17 @@ class LogResponse(Response):
             return Response(status_code=304, headers=headers)
         if found.status >= HTTPStatus.BAD_REQUEST:
             raise refused(found, size)
-        headers["Content-Length"] = str(found.stop - found.start)
+        if method == "HEAD" or found.status == HTTPStatus.PARTIAL_CONTENT:
+            # Not of a whole log that is sent: of a bucket's part it is only believed to be there.
+            headers["Content-Length"] = str(found.stop - found.start)
         if found.status == HTTPStatus.PARTIAL_CONTENT:
             headers["Content-Range"] = f"bytes {found.start}-{found.stop - 1}/{size}"
         if method == "HEAD":
             return PlainTextResponse(headers=headers)
-        body = self._log.read(self._start + found.start, self._start + found.stop)
-        return StreamingResponse(body, found.status, headers, media_type=MEDIA_TYPE)
+        chunks = self._log.read(self._start + found.start, self._start + found.stop)
+        # Before the answer has begun: what fails later can only cut it.
+        first = await _in_thread(next, chunks, b"")
+        return StreamingResponse(_all(first, chunks), found.status, headers, media_type=MEDIA_TYPE)
 
 
 class LogStream(LiveResponse):
@@ -131,7 +171,7 @@ class LogStream(LiveResponse):
             # Before it is read: what a job's worker prints is stored before the job ends.
             ended = stream.feed.standing.ended
             log = await self._read()
-            async for chunk in _chunks(log, sent):
+            async for chunk in _all(b"", log.read(sent, log.size)):
                 await write(chunk)
             sent = max(sent, log.size)
             if ended:
@@ -155,8 +195,7 @@ async def last_text(
     """The last lines of the log of these parts, as text, and not more bytes than there may be."""
 
     def read() -> bytes:
-        log = Log.of(artifacts, storage)
-        return b"".join(log.read(max(log.last_lines(lines), log.size - most_bytes), log.size))
+        return Log.of(artifacts, storage).last_text(lines, most_bytes)
 
     return (await _in_thread(read)).decode(errors="replace")
 
@@ -164,7 +203,8 @@ async def last_text(
 _in_thread = anyio.to_thread.run_sync
 
 
-async def _chunks(log: Log, start: int) -> AsyncIterator[bytes]:
-    chunks = log.read(start, log.size)
+async def _all(first: bytes, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    if first:
+        yield first
     while chunk := await _in_thread(next, chunks, b""):
         yield chunk

@@ -12,7 +12,7 @@ from app.datasets.offers import Offer
 from app.datasets.router import NAME, DatasetId
 from app.datasets.schemas import DatasetDetail
 from app.datasets.uploads import Upload
-from app.db import SessionDep
+from app.db import SessionDep, release
 from app.pages import Cursor, decode_cursor, make_page
 from app.problems import Problem
 from app.projects.tables import Scope
@@ -54,6 +54,7 @@ async def upload_dataset(
 ) -> Response:
     """Take a file in as POST /datasets does, its form by the end of its name."""
     form = multipart.Upload(request)
+    await release(session)
     await form.begin()
     state = request.app.state
     upload = Upload(
@@ -61,7 +62,7 @@ async def upload_dataset(
         settings=state.settings,
         storage=state.storage,
         project_id=project_id,
-        offer=_offer(form.fields.get("name", ""), form.file_name or ""),
+        offer=_offer(form.name, form.file_name or ""),
     )
     dataset, is_new = await service.upload(session, upload, form.file())
     if is_new:

@@ -7,7 +7,9 @@ from starlette.exceptions import HTTPException
 
 from app import kinds
 from app.db import DATABASE_AWAY
-from app.problems import Problem, logger
+from app.problems import Problem, logger, storage_unavailable
+from app.storage import StorageError
+from app.web.headers import protect
 from app.web.rendering import render
 from app.web.sign_in import SignInNeededError, lead_to_sign_in
 from pst_core.errors import PstError
@@ -22,6 +24,7 @@ def install(page: FastAPI) -> None:
     page.add_exception_handler(PstError, _refused_by_the_core)
     for away in (*DATABASE_AWAY, PoolTimeoutError):
         page.add_exception_handler(away, _database_away)
+    page.add_exception_handler(StorageError, _storage_away)
     page.add_exception_handler(Exception, _unexpected)
 
 
@@ -62,10 +65,17 @@ def _database_away(request: Request, error: Exception) -> Response:
     return _told(request, 503, kind.title, kind.meaning, kind.remedy)
 
 
+def _storage_away(request: Request, _error: Exception) -> Response:
+    return _http_error(request, storage_unavailable())
+
+
 def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("unexpected error", exc_info=error)
     kind = kinds.KINDS["internal"]
-    return _told(request, 500, kind.title, kind.meaning, kind.remedy)
+    answer = _told(request, 500, kind.title, kind.meaning, kind.remedy)
+    # It is made outside of all that adds to answers.
+    protect(answer.headers)
+    return answer
 
 
 def _told(request: Request, status: int, title: str, detail: str, remedy: str) -> Response:

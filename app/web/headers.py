@@ -19,6 +19,12 @@ HEADERS = {
 }
 
 
+def protect(headers: MutableHeaders) -> None:
+    headers.update(HEADERS)
+    # What is shown is one project's; the style and the script are everybody's.
+    headers.setdefault("Cache-Control", "no-store")
+
+
 class SafeHeaders:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -26,10 +32,7 @@ class SafeHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
-                # What is shown is one project's; the style and the script are everybody's.
-                headers.setdefault("Cache-Control", "no-store")
+                protect(MutableHeaders(scope=message))
             await send(message)
 
         await self.app(scope, receive, send_safely)

@@ -3,7 +3,7 @@
 Posting one is new_job.py's, its files files.py's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, get_args
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
@@ -13,16 +13,18 @@ from pydantic import TypeAdapter
 from app import queue
 from app.artifacts import logs
 from app.artifacts import service as artifacts
+from app.artifacts.tables import Artifact
 from app.db import SessionDep
 from app.jobs import service
 from app.jobs.filters import Filters
 from app.jobs.router import JobId, OwnedJob
 from app.jobs.states import TERMINAL, Status
 from app.pages import Cursor, decode_cursor, make_page
-from app.problems import Problem
+from app.problems import Problem, logger
 from app.projects import quotas
 from app.projects.tables import Scope
 from app.security import ProjectId, needs
+from app.storage import Storage
 from app.web import curves, report, snippets
 from app.web.rendering import render
 from pst_core.fields import is_storable
@@ -105,12 +107,21 @@ async def get_job(
         charts=await curves.draw(session, owned, job.result),
         report=report.summarise(job.result) if job.result else None,
         artifacts=await artifacts.published(session, owned),
-        log=await logs.last_text(log, request.app.state.storage, LOG_LINES, LOG_BYTES),
+        log=await _last_lines(log, request.app.state.storage),
         base=snippets.base_url(request),
         curl=snippets.post_job(snippets.base_url(request), job),
         is_live=job.status not in TERMINAL,
         moves=_moves(job.status, pausing=job.pause_requested, ending=job.cancel_requested),
     )
+
+
+async def _last_lines(parts: Sequence[Artifact], storage: Storage) -> str | None:
+    """Of the log; None where it cannot be read, which hides nothing else of the job."""
+    try:
+        return await logs.last_text(parts, storage, LOG_LINES, LOG_BYTES)
+    except OSError as error:
+        logger.warning("a log could not be read: %s", type(error).__name__)
+        return None
 
 
 def _moves(status: Status, *, pausing: bool, ending: bool) -> frozenset[str]:

@@ -23,6 +23,7 @@ router = APIRouter(prefix="/keys", dependencies=[needs(Scope.ADMIN)])
 
 PAGE = 50
 DAY = 24 * 3600
+MOST_DIGITS = 9  # of days: what is longer is too long anyhow, and some of it is no number to Python
 
 
 @router.get("")
@@ -44,7 +45,9 @@ async def create_key(
             {
                 "name": text(form, "name"),
                 "scopes": form.get("scopes", []),
-                "expires_in_seconds": int(days) * DAY if days.isdecimal() else days or None,
+                "expires_in_seconds": int(days[:MOST_DIGITS]) * DAY
+                if days.isdecimal()
+                else days or None,
             }
         )
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""A form with a file, read as it arrives: its fields first, then the file, never all at once."""
+"""A form with a file, read as it arrives: its name first, then the file, never all at once."""
 
 from collections.abc import AsyncIterator
 
@@ -9,10 +9,12 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from app.problems import Problem
 
 MOST_FIELD_BYTES = 4096
+MOST_PARTS = 10
+NAME = "name"
 
 
 class Upload:
-    """One form's fields, and the bytes of its one file.
+    """One form's field `name`, and the bytes of its one file.
 
     Args:
         request: Its body is read by `begin`, up to the file, and by `file`.
@@ -22,13 +24,14 @@ class Upload:
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if kind != b"multipart/form-data" or b"boundary" not in options:
             raise _unreadable()
-        self.fields: dict[str, str] = {}
+        self.name = ""
         self.file_name: str | None = None
         self._body = request.stream()
         self._chunks: list[bytes] = []
-        self._field, self._name = bytearray(), ""
+        self._field, self._field_name = bytearray(), ""
         self._header, self._value = bytearray(), bytearray()
         self._headers: dict[str, bytes] = {}
+        self._parts = 0
         self._in_file = self._ended = False
         self._parser = MultipartParser(
             options[b"boundary"],
@@ -87,9 +90,12 @@ class Upload:
         self._value.clear()
 
     def _begin_part(self) -> None:
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise _unreadable()
         _, options = parse_options_header(self._headers.get("content-disposition", b""))
         self._headers.clear()
-        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        self._field_name = options.get(b"name", b"").decode("utf-8", "replace")
         if self.file_name is None and b"filename" in options:
             self.file_name = options[b"filename"].decode("utf-8", "replace")
             self._in_file = True
@@ -103,8 +109,9 @@ class Upload:
         self._field += data[start:end]
 
     def _end_part(self) -> None:
-        if not self._in_file:
-            self.fields[self._name] = self._field.decode("utf-8", "replace").strip()
+        # Of other fields nothing is kept.
+        if not self._in_file and self._field_name == NAME:
+            self.name = self._field.decode("utf-8", "replace").strip()
         self._in_file = False
         self._field.clear()
 

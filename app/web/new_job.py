@@ -69,7 +69,7 @@ async def show_form(
     request: Request,
     session: SessionDep,
     project_id: ProjectId,
-    like: Annotated[str, Query(max_length=64)] = "",
+    like: Annotated[str, Query(pattern=r"^[A-Za-z0-9_]{0,64}$")] = "",
     dataset: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """An empty form, or one that is filled like another job."""

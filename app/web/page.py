@@ -8,7 +8,6 @@ from pathlib import Path
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
-from fastapi.staticfiles import StaticFiles
 
 from app.security import authenticated
 from app.web import (
@@ -23,6 +22,7 @@ from app.web import (
     sweeps,
     webhooks,
 )
+from app.web.assets import Assets
 from app.web.headers import SafeHeaders
 
 ROOT = "/ui"
@@ -48,5 +48,5 @@ def _page(app: FastAPI) -> FastAPI:
     errors.install(page)
     for noun in (sign_in, new_job, jobs, files, sweeps, datasets, keys, webhooks):
         page.include_router(noun.router)
-    page.mount("/static", StaticFiles(directory=STATIC))
+    page.mount("/static", Assets(directory=STATIC))
     return page

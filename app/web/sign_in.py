@@ -97,7 +97,9 @@ def lead_to_sign_in(request: Request, error: Exception) -> Response:
     else:
         told = "You are no longer signed in: the key has ended. Nothing was changed."
         answer = render(request, "sign_in.html", UNAUTHORIZED, to=HOME, error=told)
-    answer.delete_cookie(COOKIE, path=PATH)
+    # A link from another site sends none, and must not take away the one that there is.
+    if COOKIE in request.cookies:
+        answer.delete_cookie(COOKIE, path=PATH)
     return answer
 
 

@@ -149,13 +149,30 @@ def test_the_proxies_pass_streams_and_uploads_on_as_they_come() -> None:
 
 
 def test_the_proxies_pass_bodies_that_the_api_takes() -> None:
-    uploads = re.findall(r"location = /datasets \{\s+client_max_body_size (\d+)g;", NGINX)
+    uploads = re.findall(r"location ~ \S+ \{\s+client_max_body_size (\d+)g;", NGINX)
     assert [int(size) * 2**30 for size in uploads] == [FIELDS["max_upload_bytes"].default]
     (others,) = re.findall(r"^    client_max_body_size (\d+)k;", NGINX, re.MULTILINE)
     assert int(others) * 1024 > FIELDS["max_body_bytes"].default
     caddy_upload, caddy_others = re.findall(r"max_size (\d+)", CADDY)
     assert int(caddy_upload) * 2**30 == FIELDS["max_upload_bytes"].default
     assert int(caddy_others) * 1024 > FIELDS["max_body_bytes"].default
+
+
+def test_the_proxies_know_both_ways_to_upload() -> None:
+    ways = {"/datasets", "/ui/datasets"}
+    ((pattern, block),) = re.findall(r"location ~ (\S+) \{(.*?)\}", NGINX, re.DOTALL)
+
+    assert all(re.search(pattern, way) for way in ways)
+    assert not any(re.search(pattern, f"{way}/ds_1/delete") for way in ways)
+    assert "proxy_request_buffering off;" in block
+    assert "client_max_body_size" in block
+    uploads, others = re.findall(r"@\w+ (?:not )?path (.*)", CADDY)
+    assert set(uploads.split()) == set(others.split()) == ways
+
+
+def test_the_proxy_passes_on_the_host_that_the_browser_asked() -> None:
+    # With its port; the page compares it with Origin where there is no Sec-Fetch-Site.
+    assert re.findall(r"proxy_set_header Host (\S+);", NGINX) == ["$http_host"]
 
 
 def test_the_proxy_waits_longer_than_a_stream_is_silent() -> None:

@@ -1,9 +1,11 @@
 """GET /jobs/{id}/logs: what the trainers printed, put together from its parts; and followed."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -15,9 +17,10 @@ from app.jobs.tables import Job
 from app.main import create_app
 from app.projects.service import NewKey
 from app.settings import Settings
-from app.storage import LocalStorage
+from app.storage import LocalStorage, Storage
 from tests.app.served import serve
 from tests.artifacts import announce, retire, store
+from tests.bucket import Bucket
 from tests.jobs import claim, leave, submit
 
 
@@ -193,3 +196,61 @@ def test_a_log_is_followed_until_its_job_has_ended(
         leave(sessions, SUCCEED, job)
         assert "".join(texts) == "five\n"
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+class Counting:
+    """A bucket as a log meets it: it believes that each part is there, and each read costs."""
+
+    def __init__(self, parts: dict[str, bytes]) -> None:
+        self.parts, self.asked = parts, list[str]()
+
+    def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
+        self.asked.append(key)
+        if not self.parts[key]:
+            raise FileNotFoundError(key)
+        yield self.parts[key][start:stop]
+
+
+def log_of(parts: dict[str, bytes]) -> tuple[logs.Log, Counting]:
+    storage = Counting(parts)
+    sizes = tuple((key, key, len(part) or 7) for key, part in parts.items())
+    return logs.Log(cast("Storage", storage), sizes), storage
+
+
+PARTS = {"1": b"one\ntw", "2": b"", "3": b"o\nthree\n", "4": b""}
+
+
+@pytest.mark.parametrize(("lines", "text"), [(1, b"three\n"), (2, b"two\nthree\n")])
+def test_of_a_part_that_turns_out_to_be_gone_nothing_is_shown(lines: int, text: bytes) -> None:
+    log, _ = log_of(PARTS)
+
+    assert log.last_text(lines, 100) == text
+    assert b"".join(log.read(log.last_lines(lines), log.size)) == text
+    assert b"".join(log.read(0, log.size)) == b"one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "most_bytes", "read"), [(2, 100, 3), (100, 6, 2), (1000, 999, 50)]
+)
+def test_no_more_parts_are_read_than_the_last_lines_are_in(
+    lines: int, most_bytes: int, read: int
+) -> None:
+    log, storage = log_of({str(number): b"abc\n" for number in range(50)})
+
+    text = log.last_text(lines, most_bytes)
+
+    assert text == (b"abc\n" * 50)[-min(4 * lines, most_bytes) :]
+    assert len(storage.asked) == read
+
+
+def test_a_log_whose_storage_is_away_is_a_503(
+    client: TestClient,
+    api: FastAPI,
+    bucket: Bucket,
+    settings: Settings,
+    log: str,
+) -> None:
+    api.state.storage = bucket.storage(settings, storage_timeout_seconds=1)
+    bucket.fail("403", method="GET")
+
+    assert client.get(log).status_code == 503

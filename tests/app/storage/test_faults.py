@@ -88,7 +88,16 @@ def test_no_secret_is_told(
 
 
 @pytest.mark.parametrize(
-    "url", ["s3://key:secret@bucket/x", "s3:///x", "http://host/x", "s3://bucket/x?key=secret"]
+    "url",
+    [
+        "s3://key:secret@bucket/x",
+        "s3:///x",
+        "http://host/x",
+        "s3://bucket/x?key=secret",
+        "file://srv/secret",
+        "file:secret",
+        "file:",
+    ],
 )
 def test_an_address_that_is_none_is_not_repeated(url: str) -> None:
     with pytest.raises(ValueError, match="must be file") as caught:

@@ -3,16 +3,19 @@
 import hashlib
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts.tables import Kind
+from app.jobs import moves
 from app.jobs.states import FAIL
 from app.jobs.tables import Job
 from app.projects.service import NewKey
 from app.settings import Settings
 from app.storage import LocalStorage
 from tests import artifacts
+from tests.bucket import Bucket
 from tests.jobs import SPEC, bring_to, claim, job_row, leave, submit
 
 OFFERED = {
@@ -119,6 +122,62 @@ def test_the_last_lines_of_the_log_are_shown_as_text(
     assert "line 299 &lt;b&gt;\N{REPLACEMENT CHARACTER}\\u001b" in shown
     assert "line 100 " in shown
     assert "line 99 " not in shown
+
+
+def test_a_log_that_cannot_be_read_hides_nothing_else(
+    user: TestClient,
+    api: FastAPI,
+    bucket: Bucket,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    key: NewKey,
+) -> None:
+    submit(sessions, key.project_id)
+    job = claim(sessions)
+    artifacts.store(sessions, job, Kind.LOG, "log-1")
+    api.state.storage = bucket.storage(settings, storage_timeout_seconds=1)
+    bucket.fail("403", method="GET")
+
+    answer = user.get(f"/ui/jobs/{job.id}")
+
+    assert answer.status_code == 200
+    assert "The log cannot be read now" in answer.text
+    assert "Hyperparameters" in answer.text
+
+
+def test_a_checkpoint_of_a_storage_that_is_away_is_a_503(
+    user: TestClient, api: FastAPI, bucket: Bucket, settings: Settings, finished: Job
+) -> None:
+    api.state.storage = bucket.storage(settings, storage_timeout_seconds=1)
+    bucket.fail("403")
+
+    answer = user.get(f"/ui/jobs/{finished.id}/checkpoint")
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
+    assert "text/html" in answer.headers["content-type"]
+
+
+def test_scores_are_those_of_the_latest_run(
+    user: TestClient, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    submit(sessions, key.project_id)
+    job = claim(sessions)
+    score(sessions, job, 0.123)
+    assert leave(sessions, FAIL, job)
+    assert "0.123" in user.get(f"/ui/jobs/{job.id}").text
+    user.post(f"/ui/jobs/{job.id}/retry")
+    score(sessions, claim(sessions), 0.789)
+
+    shown = user.get(f"/ui/jobs/{job.id}").text
+
+    assert "0.789" in shown
+    assert "0.123" not in shown
+
+
+def score(sessions: sessionmaker[Session], job: Job, value: float) -> None:
+    data = {"stage": "main", "split": "validation", "metric": "accuracy", "value": value}
+    with sessions.begin() as session:
+        session.execute(moves.record(job.id, job.attempt, "evaluation", data))
 
 
 def test_a_checkpoint_and_its_files_are_the_apis(

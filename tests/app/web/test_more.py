@@ -5,9 +5,11 @@ import re
 from html import unescape
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
+from starlette.types import Message
 
 from app.datasets.tables import Dataset
 from app.projects.service import NewKey
@@ -80,6 +82,47 @@ def test_a_form_that_breaks_off_leaves_nothing(
         assert session.scalar(select(func.count(Dataset.id))) == 0
 
 
+def test_a_form_of_many_fields_is_none(user: TestClient, sessions: sessionmaker[Session]) -> None:
+    many = {f"field{number}": "x" * 4000 for number in range(10)}
+
+    answer = user.post("/ui/datasets", data=many, files={"file": ("reviews.csv", CSV)})
+
+    assert answer.status_code == 400
+    with sessions() as session:
+        assert session.scalar(select(func.count(Dataset.id))) == 0
+
+
+def test_who_still_sends_a_form_holds_no_connection(
+    api: FastAPI, user: TestClient, key: NewKey
+) -> None:
+    held = list[int]()
+    headers = {
+        "content-type": "multipart/form-data; boundary=b",
+        "sec-fetch-site": "same-origin",
+        "cookie": f"pst_key={key.key}",
+    }
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/ui/datasets",
+        "raw_path": b"/ui/datasets",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+
+    async def receive() -> Message:
+        held.append(api.state.engine.pool.checkedout())
+        return {"type": "http.disconnect"}
+
+    async def send(_: Message) -> None:
+        """Nobody listens any more."""
+
+    assert user.portal is not None
+    user.portal.call(api, scope, receive, send)
+
+    assert held == [0]
+
+
 def test_a_profile_and_its_preview_are_shown(
     user: TestClient, sessions: sessionmaker[Session], settings: Settings, key: NewKey
 ) -> None:
@@ -112,7 +155,14 @@ def test_a_new_key_is_shown_once_and_works(user: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", [{"name": "x"}, {"name": "", "scopes": "admin"}, {"name": "x", "scopes": "root"}]
+    "form",
+    [
+        {"name": "x"},
+        {"name": "", "scopes": "admin"},
+        {"name": "x", "scopes": "root"},
+        {"name": "x", "scopes": "admin", "days": "9" * 5000},
+    ],
+    ids=["no scope", "no name", "no such scope", "too many days"],
 )
 def test_a_key_that_is_none_is_not_made(user: TestClient, form: dict[str, str]) -> None:
     answer = user.post("/ui/keys", data=form)

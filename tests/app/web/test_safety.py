@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs.tables import Job
 from app.projects.service import NewKey
+from app.web import new_job
 from app.web.headers import HEADERS
-from app.web.rendering import visible
+from app.web.rendering import asset, visible
 from tests.jobs import job_row, submit
 
 ELSEWHERE = (
@@ -71,6 +72,31 @@ def test_every_answer_allows_nothing_but_its_own(user: TestClient, path: str) ->
 
 def test_what_is_shown_is_kept_by_nobody_on_the_way(user: TestClient) -> None:
     assert user.get("/ui/jobs").headers["cache-control"] == "no-store"
+
+
+def test_what_the_page_is_made_of_is_kept_by_its_hash_alone(visitor: TestClient) -> None:
+    hashed = visitor.get(asset("page.css"))
+
+    assert hashed.headers["cache-control"] == "public, max-age=31536000, immutable"
+    for url in ("/ui/static/page.css", "/ui/static/page.css?v=0123456789ab"):
+        assert visitor.get(url).headers["cache-control"] == "no-store"
+
+
+def test_an_unexpected_error_is_as_protected(
+    user: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new_job, "SUGGESTED", "none")
+
+    answer = user.get("/ui/jobs/new")
+
+    assert answer.status_code == 500
+    assert answer.headers.items() >= {k.lower(): v for k, v in HEADERS.items()}.items()
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("like", ["%00", "a/b", "x" * 65])
+def test_an_id_that_cannot_be_one_is_refused(user: TestClient, like: str) -> None:
+    assert user.get(f"/ui/jobs/new?like={like}").status_code == 422
 
 
 def test_others_text_is_shown_as_text(

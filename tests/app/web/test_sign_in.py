@@ -113,6 +113,14 @@ def test_a_revoked_key_is_signed_out_within_seconds(
     assert not user.cookies
 
 
+def test_a_link_from_another_site_signs_nobody_out(visitor: TestClient) -> None:
+    # It comes without the cookie, which is SameSite=Strict.
+    answer = visitor.get("/ui/jobs", follow_redirects=False)
+
+    assert answer.status_code == 303
+    assert "set-cookie" not in answer.headers
+
+
 def test_signing_out_forgets_the_key(user: TestClient) -> None:
     answer = user.post("/ui/sign-out")
 
