@@ -1,0 +1,70 @@
+"""What the client does with answers that are seldom: refusals, redirects, names that lead away."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.artifacts.schemas import ArtifactList, ArtifactOut
+from app.client import (
+    Client,
+    InvalidInputError,
+    Patience,
+    RefusedError,
+    UnexpectedAnswerError,
+)
+from tests.app.scripted import Reply, Scripted, scripted
+
+__all__ = ["scripted"]
+
+ARCHIVE = bytes(range(256)) * 40
+SHA256 = hashlib.sha256(ARCHIVE).hexdigest()
+CUT = 4000
+
+
+@pytest.fixture
+def client(scripted: Scripted) -> Iterator[Client]:
+    with Client(scripted.url, "pst_key", patience=Patience(delay=0.01)) as client:
+        yield client
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that the client would have waited."""
+    waits: list[float] = []
+    monkeypatch.setattr("app.client.retries.time.sleep", waits.append)
+    return waits
+
+
+def problem(status: int, kind: str, **headers: str) -> Reply:
+    body = f'{{"type": "/problems/{kind}", "detail": "No."}}'.encode()
+    return Reply(status, body, headers)
+
+
+def artifacts(name: str = "job_x-packed.tar") -> ArtifactList:
+    archive = ArtifactOut(name=name, format="packed", size=len(ARCHIVE), sha256=SHA256, files=[])
+    return ArtifactList(data=[archive])
+
+
+def test_a_used_up_quota_is_not_waited_for(
+    scripted: Scripted, client: Client, waits: list[float]
+) -> None:
+    scripted.will(problem(429, "quota_exceeded"))
+
+    with pytest.raises(RefusedError) as caught:
+        client.jobs.act("job_x", "resume")
+
+    assert not caught.value.may_pass
+    assert waits == []
+
+
+def test_a_rate_limit_is_waited_out_for_as_long_as_the_service_says(
+    scripted: Scripted, client: Client, waits: list[float]
+) -> None:
+    limited = problem(429, "rate_limited", **{"Retry-After": "7"})
+    scripted.will(limited, limited)
+    scripted.will_tell(artifacts())
+
+    assert client.jobs.artifacts("job_x") == artifacts().data
+    assert waits == [7.0, 7.0]
