@@ -68,3 +68,35 @@ def test_a_rate_limit_is_waited_out_for_as_long_as_the_service_says(
 
     assert client.jobs.artifacts("job_x") == artifacts().data
     assert waits == [7.0, 7.0]
+
+
+def test_a_download_from_a_bucket_goes_on_under_the_tag_of_the_api(
+    scripted: Scripted, client: Client, tmp_path: Path, waits: list[float]
+) -> None:
+    rest = f"bytes {CUT}-{len(ARCHIVE) - 1}/{len(ARCHIVE)}"
+    scripted.will_tell(artifacts())
+    scripted.will(
+        Reply(307, headers={"Location": "/bucket"}),
+        Reply(200, ARCHIVE, {"ETag": '"of-the-bucket"'}, cut_after=CUT),
+        Reply(206, ARCHIVE[CUT:], {"Content-Range": rest}),
+    )
+
+    found = client.jobs.download("job_x", tmp_path, format_name="packed")
+
+    _, headers = scripted.asked[-1]
+    assert (headers["Range"], headers["If-Range"]) == (f"bytes={CUT}-", f'"{SHA256}"')
+    assert found.path.read_bytes() == ARCHIVE
+    assert len(waits) == 1
+
+
+@pytest.mark.parametrize("name", ["../out.tar", "/out.tar", "a/b.tar", "..", "...tar", ".tar", ""])
+def test_an_archive_whose_name_leads_away_is_refused(
+    scripted: Scripted, client: Client, tmp_path: Path, name: str
+) -> None:
+    scripted.will_tell(artifacts(name))
+
+    with pytest.raises(UnexpectedAnswerError, match="no plain file name"):
+        client.jobs.download("job_x", tmp_path, format_name="packed")
+
+    assert len(scripted.asked) == 1
+    assert list(tmp_path.iterdir()) == []
