@@ -100,3 +100,16 @@ def test_an_archive_whose_name_leads_away_is_refused(
 
     assert len(scripted.asked) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_that_succeeds_while_its_checkpoint_is_looked_for_is_downloaded(
+    scripted: Scripted, client: Client, tmp_path: Path
+) -> None:
+    scripted.will_tell(ArtifactList(data=[]))
+    scripted.will(Reply(200, ARCHIVE))
+    scripted.will_tell(artifacts())
+    scripted.will(Reply(200, ARCHIVE))
+
+    found = client.jobs.download("job_x", tmp_path, format_name="packed")
+
+    assert found.path.read_bytes() == ARCHIVE
