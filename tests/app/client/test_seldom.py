@@ -113,3 +113,29 @@ def test_a_job_that_succeeds_while_its_checkpoint_is_looked_for_is_downloaded(
     found = client.jobs.download("job_x", tmp_path, format_name="packed")
 
     assert found.path.read_bytes() == ARCHIVE
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h:port", "localhost:8000", "ftp://h", "http://", "http://h:99999"]
+)
+def test_what_is_no_address_is_refused_at_once(url: str) -> None:
+    with pytest.raises(InvalidInputError, match="no address"):
+        Client(url, "pst_key")
+
+
+@pytest.mark.parametrize("key", ["pst_…", "pst_a\nb"])
+def test_a_key_that_no_header_can_have_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        Client(key=key)
+
+    assert key not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\udcff"])
+def test_a_value_that_json_has_not_is_refused_with_its_field(
+    scripted: Scripted, client: Client, value: object
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"^a\.1\.b: "):
+        client.jobs.create({"a": [0, {"b": value}]})
+
+    assert scripted.asked == []
