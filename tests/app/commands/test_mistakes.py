@@ -81,3 +81,17 @@ def test_metadata_that_is_no_object_is_told(pst: Pst, tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert "metadata holds no object" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("db", "upgrade"), ("serve",), ("api",), ("keys", "list")])
+def test_a_setting_that_cannot_be_is_named_and_its_value_is_not(
+    pst: Pst, command: tuple[str, ...]
+) -> None:
+    result = pst.run(*command, PST_STORAGE_OPTIONS='{"planted"', PST_LEASE_SECONDS="-1")
+
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "PST_STORAGE_OPTIONS: must be a JSON object" in line
+    assert "PST_LEASE_SECONDS: Input should be greater than 0" in line
+    assert "unset it" in line
+    assert "planted" not in line
