@@ -175,9 +175,12 @@ def db_upgrade() -> None:
 
 
 def _settings(data: Path | None = None) -> "Settings":
-    from app.settings import Settings
+    from app.settings import SettingsError, read_settings
 
-    return Settings() if data is None else Settings(data=data)
+    try:
+        return read_settings() if data is None else read_settings(data=data)
+    except SettingsError as error:
+        raise _gives_up(error) from None
 
 
 @contextmanager

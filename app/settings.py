@@ -3,10 +3,10 @@
 import json
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pst_core.references import PACKAGED_DATASETS, PACKAGED_MODELS
@@ -14,6 +14,10 @@ from pst_core.references import PACKAGED_DATASETS, PACKAGED_MODELS
 Network = IPv4Network | IPv6Network
 Seconds = Annotated[float, Field(gt=0)]
 BUCKETS = ("s3", "gs", "az")
+
+
+class SettingsError(ValueError):
+    """The environment has settings that cannot be; names them, and repeats no value."""
 
 
 class Settings(BaseSettings):
@@ -255,3 +259,20 @@ class Settings(BaseSettings):
     @property
     def devices_dir(self) -> Path:
         return self.data / "devices"
+
+
+def read_settings(**given: Any) -> Settings:
+    """The environment's, but for what is given.
+
+    Raises:
+        SettingsError: Some cannot be.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        wrong = "; ".join(_tell(each["loc"], each["msg"]) for each in error.errors())
+        raise SettingsError(f"{wrong}. Correct it, or unset it for its default.") from None
+
+
+def _tell(place: tuple[int | str, ...], message: str) -> str:
+    return f"PST_{str(place[0]).upper()}: {message.removeprefix('Value error, ')}"

@@ -17,6 +17,7 @@ from app.datasets import queries as datasets
 from app.db import SchemaError, sync_engine
 from app.estimates import queries as estimates
 from app.queue import JOBS_QUEUE, MAINTENANCE_QUEUE
+from app.storage import StorageSettingsError, open_storage
 from app.telemetry.listener import Role, listening
 from app.telemetry.registry import new_registry
 from worker.celery import celery_app, roles, settings
@@ -41,7 +42,10 @@ def main() -> None:
     setup_logging.connect(lambda **_: None, weak=False)
     try:
         schema.check_at_start(settings.database_url or "")
-    except SchemaError as error:
+        if arguments.role != "beat":
+            # Told now: an attempt opens its own only once its job is claimed, and would lose it.
+            open_storage(settings)
+    except (SchemaError, StorageSettingsError) as error:
         sys.exit(f"pst: {error}")
     {"jobs": lambda: run_jobs(devices), "maintenance": run_maintenance, "beat": run_beat}[
         arguments.role

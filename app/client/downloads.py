@@ -12,7 +12,7 @@ from typing import BinaryIO
 import httpx
 
 from app.artifacts.schemas import ArtifactOut
-from app.client.errors import ClientError, CorruptDownloadError
+from app.client.errors import ClientError, CorruptDownloadError, UnexpectedAnswerError
 from app.client.transport import Transport
 from pst_core.download import unpack as unpack_archive
 from pst_core.errors import PstError
@@ -42,11 +42,12 @@ class Download:
         self._path = path
         self._query = query
         self._artifact = artifact
-        # Of whoever sends it; a storage that is redirected to has its own.
+        # The API's own: a bucket that it redirects to has another, which means nothing to the API.
         self._entity_tag = f'"{artifact.sha256}"'
 
     def fetch(self, target: Path, *, unpack: bool, told: Told) -> Downloaded:
         artifact = self._artifact
+        _check_name(artifact.name)
         archive = target / artifact.name if target.is_dir() else target
         folder = archive.parent / artifact.name.removesuffix(".tar")
         if unpack and folder.exists():
@@ -106,7 +107,6 @@ class Download:
         with self._transport.stream(
             "GET", self._path, params=self._query, headers=headers
         ) as answer:
-            self._entity_tag = answer.headers.get("ETag", self._entity_tag)
             if not _is_the_rest(answer, done, size):
                 # From the start: the storage could not, or would not, go on.
                 _empty(file)
@@ -121,6 +121,17 @@ class Download:
                     )
                 file.write(chunk)
                 told(done, size)
+
+
+def _check_name(name: str) -> None:
+    """See that neither the archive nor its folder leads out of the target.
+
+    Raises:
+        UnexpectedAnswerError: One of them would.
+    """
+    for part in (name, name.removesuffix(".tar")):
+        if part in {"", ".."} or "\0" in part or Path(part).name != part:
+            raise UnexpectedAnswerError(f"ArtifactOut, name: {name!r} is no plain file name")
 
 
 def _empty(file: BinaryIO) -> None:

@@ -24,8 +24,9 @@ PASSING = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
-# The service's own 502: what is in the storage gets no better.
-LASTING = frozenset({"checkpoint_corrupt"})
+# The service's own 502 and 429: what is in the storage gets no better, and a quota is used up until
+# somebody deletes something or raises it.
+LASTING = frozenset({"checkpoint_corrupt", "quota_exceeded"})
 IN_FLIGHT = "request_in_flight"
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from app.artifacts.schemas import ArtifactList, ArtifactOut
 from app.client.downloads import Download, Downloaded
+from app.client.errors import UnexpectedAnswerError
 from app.client.streams import follow_events, follow_log
 from app.client.transport import Transport, once, parse
 from app.events.schemas import JobEventOut
@@ -132,12 +133,14 @@ class Jobs:
         )
 
     def _choose(self, job_id: str, format_name: str | None) -> ArtifactOut:
-        found = {artifact.format: artifact for artifact in self.artifacts(job_id)}
-        wanted = [format_name] if format_name else self.get(job_id).spec.formats
-        for name in wanted:
-            if name in found:
-                return found[name]
-        # Why there is none, the service tells best.
         query = {"format": format_name} if format_name else {}
-        with self._transport.stream("GET", f"/jobs/{job_id}/checkpoint", params=query):
-            raise LookupError(job_id)
+        for _ in range(2):
+            found = {artifact.format: artifact for artifact in self.artifacts(job_id)}
+            wanted = [format_name] if format_name else self.get(job_id).spec.formats
+            for name in wanted:
+                if name in found:
+                    return found[name]
+            # Why there is none, the service tells best; unless the job has succeeded meanwhile.
+            with self._transport.stream("GET", f"/jobs/{job_id}/checkpoint", params=query):
+                pass
+        raise UnexpectedAnswerError(f"{job_id} has a checkpoint that its artifacts do not list")

@@ -11,6 +11,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from app.client.errors import ClientError, RefusedError, UnexpectedAnswerError, lost, refused
+from app.client.inputs import check_body, checked_key, checked_url
 from app.client.retries import Outage, Patience
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -29,12 +30,12 @@ class Transport:
     """One service and one key."""
 
     def __init__(self, url: str, key: str, patience: Patience) -> None:
-        self.url = url.rstrip("/")
+        self.url = checked_url(url)
         self._patience = patience
         self._reached = False
         headers = {"User-Agent": f"pst-client/{version('pst-service')}"}
         if key:
-            headers["Authorization"] = f"Bearer {key}"
+            headers["Authorization"] = f"Bearer {checked_key(key)}"
         # Remote storage is redirected to; httpx takes the key along to no other host.
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=TIMEOUT, follow_redirects=True
@@ -74,6 +75,8 @@ class Transport:
         Raises:
             ClientError: Of the last try.
         """
+        if body is not None and not callable(body):
+            check_body(body)
         outage = self.outage()
         may_repeat = repeatable or method in REPEATABLE or IDEMPOTENCY_KEY in (headers or {})
         while True:

@@ -59,7 +59,10 @@ def read_spec(
         put(spec, path.split("."), _value(value))
     if metadata:
         own = dict(_split(pair, "--metadata") for pair in metadata)
-        spec["metadata"] = {**spec.get("metadata", {}), **own}
+        before = spec.get("metadata") or {}
+        if not isinstance(before, dict):
+            raise typer.BadParameter("metadata holds no object", param_hint="--spec")
+        spec["metadata"] = before | own
     return spec
 
 

@@ -143,11 +143,11 @@ def _database() -> Iterator["Session"]:
     from app.db import sync_engine
     from app.embedded import EmbeddedError
     from app.problems import Problem
-    from app.settings import Settings
+    from app.settings import SettingsError, read_settings
 
     try:
         with (
-            running_backends(Settings()) as settings,
+            running_backends(read_settings()) as settings,
             Session(sync_engine(settings.database_url or "")) as session,
             session.begin(),
         ):
@@ -155,7 +155,7 @@ def _database() -> Iterator["Session"]:
     except Problem as problem:
         typer.echo(f"pst: {problem.detail}", err=True)
         raise typer.Exit(1) from None
-    except EmbeddedError as error:
+    except (EmbeddedError, SettingsError) as error:
         typer.echo(f"pst: {error}", err=True)
         raise typer.Exit(1) from None
 
