@@ -9,6 +9,7 @@ from app.client.errors import InvalidInputError
 
 MOST_PORT = 65535
 
+
 def checked_url(url: str) -> str:
     """The service's address, without the slash at its end.
 
