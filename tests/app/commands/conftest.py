@@ -38,7 +38,8 @@ class Pst:
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "app", *arguments],
+            # Who runs the tests in the background has it ignore what a terminal's user sends.
+            ["/usr/bin/env", "--default-signal=INT", sys.executable, "-P", "-m", "app", *arguments],
             env=os.environ | self.variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
