@@ -128,7 +128,7 @@ def test_who_has_no_endpoint_pays_for_no_statement_more(
     finally:
         event.remove(engine, "before_cursor_execute", note)
 
-    assert len(sent) == 3
+    assert len(sent) == 2
     assert delivery_rows(sessions) == []
 
 
