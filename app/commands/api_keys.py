@@ -7,8 +7,9 @@ import typer
 
 from app.commands.output import emit, moment, say, table
 from app.commands.session import JsonOption, service
+from app.projects.cli import DaysOption, NameOption, ScopesOption
 from app.projects.schemas import GRACE, KeyCreated
-from app.projects.scopes import ORDINARY, Scope
+from app.projects.scopes import ORDINARY
 
 api_keys = typer.Typer(
     no_args_is_help=True, help="Keys of your project; yours needs the scope admin."
@@ -20,14 +21,9 @@ KeyArgument = Annotated[str, typer.Argument(help="The key's id; `pst api-keys li
 @api_keys.command()
 def create(
     context: typer.Context,
-    name: Annotated[str, typer.Option(help="What the key is for.")],
-    scope: Annotated[
-        list[Scope] | None,
-        typer.Option(help="May be given several times. Default: all but admin."),
-    ] = None,
-    expires_in_days: Annotated[
-        float | None, typer.Option(min=0.0, help="Default: it ends when it is revoked.")
-    ] = None,
+    name: NameOption,
+    scope: ScopesOption = None,
+    expires_in_days: DaysOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and show it, once."""

@@ -19,7 +19,6 @@ from app.jobs.tables import Job
 from app.openapi import problem_answers
 from app.pages import CURSOR_PROBLEMS, Cursor, Limit, Page, decode_cursor, make_page
 from app.problems import Problem
-from app.projects import quotas
 from app.projects.tables import Scope
 from app.security import CallerDep, ProjectId, check_again, needs
 from pst_core.report import Report
@@ -215,9 +214,7 @@ async def retry_job(
 ) -> JobDetail:
     """Run a failed or cancelled job again, from its last saved state if that is still there."""
     background.add_task(queue.wake, request.app.state.celery)
-    job = await service.retry(session, project_id, job_id)
-    await quotas.admit(session, request.app.state.settings, project_id, more=0)
-    return job
+    return await service.retry(session, request.app.state.settings, project_id, job_id)
 
 
 @router.delete("/{job_id}", status_code=204, dependencies=WRITES)

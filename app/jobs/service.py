@@ -185,13 +185,16 @@ async def resume(session: AsyncSession, project_id: str, job_id: str) -> JobDeta
     )
 
 
-async def retry(session: AsyncSession, project_id: str, job_id: str) -> JobDetail:
+async def retry(
+    session: AsyncSession, settings: Settings, project_id: str, job_id: str
+) -> JobDetail:
     """Run a failed or cancelled job again, from its last snapshot if there is one. Idempotent.
 
     Raises:
-        Problem: 404, or 409 where the job has not ended, is being cancelled or has succeeded.
+        Problem: 404, 409 where the job has not ended, is being cancelled or has succeeded, or 429
+            where the project has as much as it may have.
     """
-    return await _act(
+    job = await _act(
         session,
         (moves.retry,),
         (project_id, job_id),
@@ -199,6 +202,9 @@ async def retry(session: AsyncSession, project_id: str, job_id: str) -> JobDetai
         possible=lambda job: job.status in RETRY.sources,
         remedy="Only failed and cancelled jobs can be retried.",
     )
+    # It waits by now, and counts.
+    await quotas.admit(session, settings, project_id, more=0)
+    return job
 
 
 async def delete(session: AsyncSession, project_id: str, job_id: str) -> None:

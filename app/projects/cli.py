@@ -34,19 +34,23 @@ QuotaOption = Annotated[
     int | None, typer.Option(min=0, help="Default: the installation's, of its settings.")
 ]
 KeyArgument = Annotated[str, typer.Argument(help="The key's id; `pst keys list` shows it.")]
+NameOption = Annotated[str, typer.Option(help="What the key is for.")]
+ScopesOption = Annotated[
+    list[Scope] | None,
+    typer.Option("--scope", help="May be given several times. Default: all but admin."),
+]
+DaysOption = Annotated[
+    float | None,
+    typer.Option("--expires-in-days", min=0.0, help="Default: it ends when it is revoked."),
+]
 
 
 @keys.command("create")
 def create(
-    name: Annotated[str, typer.Option(help="What the key is for.")],
+    name: NameOption,
     project: Annotated[str, typer.Option(help="Made if there is none.")] = DEFAULT_PROJECT,
-    scope: Annotated[
-        list[Scope] | None,
-        typer.Option(help="May be given several times. Default: all but admin."),
-    ] = None,
-    expires_in_days: Annotated[
-        float | None, typer.Option(min=0.0, help="Default: it ends when it is revoked.")
-    ] = None,
+    scope: ScopesOption = None,
+    expires_in_days: DaysOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make an API key and show it, once."""

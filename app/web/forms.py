@@ -1,10 +1,11 @@
 """Reading what a form of the page sends. What the fields mean is decided by who shows them."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import parse_qs
 
 from fastapi import Depends, Request
+from pydantic import BaseModel, ValidationError
 
 from app.problems import Problem
 
@@ -38,6 +39,24 @@ async def read(request: Request) -> Form:
 
 
 FormDep = Annotated[Form, Depends(read)]
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def checked(schema: type[Model], asked: Mapping[str, object], *, remedy: str) -> Model:
+    """What a form asks for, as the API takes it.
+
+    Raises:
+        Problem: 422, with the first field that cannot be so.
+    """
+    try:
+        return schema.model_validate(asked)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        detail = f"{name}: {first['msg']}"
+        raise Problem(422, "invalid_request", detail, field=name, remedy=remedy) from error
 
 
 def text(form: Form, name: str) -> str:

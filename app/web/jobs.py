@@ -21,7 +21,6 @@ from app.jobs.router import JobId, OwnedJob
 from app.jobs.states import TERMINAL, Status
 from app.pages import Cursor, decode_cursor, make_page
 from app.problems import Problem, logger
-from app.projects import quotas
 from app.projects.tables import Scope
 from app.security import ProjectId, needs
 from app.storage import Storage
@@ -167,8 +166,7 @@ async def retry_job(
     project_id: ProjectId,
     job_id: JobId,
 ) -> Response:
-    await service.retry(session, project_id, job_id)
-    await quotas.admit(session, request.app.state.settings, project_id, more=0)
+    await service.retry(session, request.app.state.settings, project_id, job_id)
     background.add_task(queue.wake, request.app.state.celery)
     return _back(job_id)
 

@@ -4,26 +4,24 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import SessionDep
 from app.pages import Cursor, decode_cursor, make_page
-from app.problems import Problem
 from app.projects import service
 from app.projects.router import KeyId
 from app.projects.schemas import GRACE, KeyCreate
 from app.projects.service import NewKey
 from app.projects.tables import Scope
 from app.security import ProjectId, needs
-from app.web.forms import FormDep, text
+from app.web.forms import FormDep, checked, text
 from app.web.rendering import render
 
 router = APIRouter(prefix="/keys", dependencies=[needs(Scope.ADMIN)])
 
 PAGE = 50
 DAY = 24 * 3600
-MOST_DIGITS = 9  # of days: what is longer is too long anyhow, and some of it is no number to Python
+MOST_DIGITS = 9  # of days: more are too many, and may be no number to Python
 
 
 @router.get("")
@@ -40,25 +38,16 @@ async def create_key(
 ) -> Response:
     """Make a key, and show it in this one answer."""
     days = text(form, "days")
-    try:
-        asked = KeyCreate.model_validate(
-            {
-                "name": text(form, "name"),
-                "scopes": form.get("scopes", []),
-                "expires_in_seconds": int(days[:MOST_DIGITS]) * DAY
-                if days.isdecimal()
-                else days or None,
-            }
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Problem(
-            422,
-            "invalid_request",
-            f"{first['loc'][0]}: {first['msg']}",
-            field=str(first["loc"][0]),
-            remedy="Give it a name and at least one scope; days are a whole number.",
-        ) from error
+    is_number = days.isdecimal() and len(days) <= MOST_DIGITS
+    asked = checked(
+        KeyCreate,
+        {
+            "name": text(form, "name"),
+            "scopes": form.get("scopes", []),
+            "expires_in_seconds": int(days) * DAY if is_number else days or None,
+        },
+        remedy="Give it a name and at least one scope; days are a whole number.",
+    )
     seconds = asked.expires_in_seconds
     lifetime = None if seconds is None else timedelta(seconds=seconds)
     new = await session.run_sync(

@@ -5,14 +5,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import ValidationError
 
 from app.db import SessionDep
 from app.pages import Cursor, decode_cursor, make_page
-from app.problems import Problem
 from app.projects.tables import Scope
 from app.security import ProjectId, needs
-from app.web.forms import FormDep, text
+from app.web.forms import FormDep, checked, text
 from app.web.rendering import render
 from app.webhooks import service
 from app.webhooks.events import EventType
@@ -47,17 +45,9 @@ async def create_endpoint(
         "events": form.get("events") or None,
         "description": text(form, "description") or None,
     }
-    try:
-        body = EndpointCreate.model_validate(asked)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Problem(
-            422,
-            "invalid_request",
-            f"{first['loc'][0]}: {first['msg']}",
-            field=str(first["loc"][0]),
-            remedy="Give an https:// address that is reached from the internet.",
-        ) from error
+    body = checked(
+        EndpointCreate, asked, remedy="Give an https:// address that is reached from the internet."
+    )
     endpoint, secret = await service.create(session, request.app.state.settings, project_id, body)
     shown = EndpointOut.model_validate(endpoint)
     return render(request, "webhook_secret.html", endpoint=shown, secret=secret)

@@ -14,28 +14,13 @@ from app.projects.scopes import Scope
 from app.projects.service import NewKey
 from tests.app.conftest import SPEC
 from tests.app.served import Served
-from tests.app.tampering import Way, way_to
+from tests.app.tampering import Way
 from tests.jobs import bring_to, claim, event_types, leave, submit
 
-QUICK = Patience(delay=0.01, longest_delay=0.02)
-
 
 @pytest.fixture
-def service(served: Served, key: NewKey) -> Iterator[Client]:
-    with Client(served.url, key.key, patience=QUICK) as client:
-        yield client
-
-
-@pytest.fixture
-def way(served: Served) -> Iterator[Way]:
-    with way_to(served.url) as way:
-        yield way
-
-
-@pytest.fixture
-def far(way: Way, key: NewKey) -> Iterator[Client]:
-    """A client behind a way that may fail."""
-    with Client(way.url, key.key, patience=QUICK) as client:
+def service(served: Served, key: NewKey, quick: Patience) -> Iterator[Client]:
+    with Client(served.url, key.key, patience=quick) as client:
         yield client
 
 

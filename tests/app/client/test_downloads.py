@@ -1,7 +1,6 @@
 """Downloads by the client: whole whatever the network does, or not there."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,8 @@ from app.client import Client, ClientError, CorruptDownloadError, Patience, Refu
 from app.jobs.tables import Job
 from app.projects.service import NewKey
 from tests.app.served import Served
-from tests.app.tampering import Way, way_to
+from tests.app.tampering import Way
 
-QUICK = Patience(delay=0.01, longest_delay=0.02)
 MARK = b"what was published"
 
 
@@ -24,18 +22,6 @@ def checkpoints(tmp_path: Path) -> dict[str, Path]:
     (folder / "model.safetensors").write_bytes(bytes(range(256)) * 2000 + MARK)
     (folder / "pst.json").write_bytes(b"{}")
     return {"packed": folder, "dense": folder}
-
-
-@pytest.fixture
-def way(served: Served) -> Iterator[Way]:
-    with way_to(served.url) as way:
-        yield way
-
-
-@pytest.fixture
-def far(way: Way, key: NewKey) -> Iterator[Client]:
-    with Client(way.url, key.key, patience=QUICK) as client:
-        yield client
 
 
 @pytest.fixture

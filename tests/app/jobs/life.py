@@ -27,6 +27,7 @@ from app.db import CONNECT_ARGS
 from app.jobs import moves, queries, service
 from app.jobs.changes import ChangedJobs
 from app.jobs.moves import Backoff
+from app.jobs.schemas import JobDetail
 from app.jobs.states import (
     CANCEL_RUNNING,
     FAIL,
@@ -38,6 +39,7 @@ from app.jobs.states import (
 )
 from app.jobs.tables import Job, JobEvent
 from app.problems import Problem
+from app.settings import Settings
 from tests.app.jobs.life_checks import Pair, check_model, check_moved, look
 from tests.app.jobs.life_model import (
     BACKOFF_SECONDS,
@@ -49,6 +51,11 @@ from tests.app.jobs.life_model import (
     ModelJob,
 )
 from tests.jobs import SPEC, leave, let_pass, submit, wait_until_one_waits
+
+
+async def retry(session: AsyncSession, project_id: str, job_id: str) -> JobDetail:
+    return await service.retry(session, Settings(), project_id, job_id)
+
 
 Action = Callable[[AsyncSession, str, str], Coroutine[Any, Any, object]]
 Step = Callable[..., None]
@@ -173,7 +180,7 @@ class Life(RuleBasedStateMachine):
     @step(pick=PICK, owner=OWNER)
     def retry(self, pick: int, owner: bool) -> None:
         jobs = self.model.where(Status.FAILED, Status.CANCELLED)
-        self._act(jobs, pick, owner, service.retry, self.model.retry)
+        self._act(jobs, pick, owner, retry, self.model.retry)
 
     @when(lambda model: len(model.visible()) > 2)
     @step(pick=PICK, owner=OWNER)
