@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
 
 from app.problems import Problem
 
@@ -50,11 +51,14 @@ class Upload:
         """Read up to where the file begins.
 
         Raises:
-            Problem: 400 where there is none, or the form is none.
+            Problem: 400 where there is none, the form is none, or who sends it has gone.
         """
-        while self.file_name is None:
-            if not await self._more():
-                raise _unreadable()
+        try:
+            while self.file_name is None:
+                if not await self._more():
+                    raise _unreadable()
+        except ClientDisconnect as error:
+            raise _unreadable() from error
 
     async def file(self) -> AsyncIterator[bytes]:
         """The file's bytes; `begin` comes first.
