@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
         writing.cancel()
         with suppress(asyncio.CancelledError):
             await writing
+        await app.state.waker.stop()
         await engine.dispose()
 
     app = Api(
@@ -66,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.engine = engine
     app.state.celery = queue.sender(settings.broker_url)
+    app.state.waker = queue.Waker(app.state.celery)
     _equip(app.state, settings, Sessions(engine))
     uploads = dict.fromkeys(("/datasets", f"{page.ROOT}/datasets"), _upload(settings))
     app.add_middleware(Limits, bounds=_bounds(settings), uploads=uploads)

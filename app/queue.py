@@ -1,6 +1,8 @@
 """Waking workers through the broker. A wake-up names no job; losing one costs time, never a job."""
 
+import asyncio
 import logging
+from contextlib import suppress
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -16,6 +18,11 @@ SWEEP = "worker.sweep"
 DO_CHORES = "worker.do_chores"
 
 BROKER_TIMEOUT = 2  # seconds; a caller never waits for a broker longer than a few of them
+
+# What an API process owes to idle workers is paid in such steps: a message costs as much as a third
+# of the request that asks for it, and who posts thousands of jobs has no thousands of workers.
+_PAUSE_SECONDS = 0.02
+_MOST_OWED = 64
 
 # The transport's options are the same for who sends and who receives: the key prefix must be.
 TRANSPORT_OPTIONS = {
@@ -49,6 +56,34 @@ def wake(celery: Celery) -> bool:
     if sent:
         reached("wake:sent")
     return sent
+
+
+class Waker:
+    """Of one API process: tells idle workers of jobs, some each second at the most."""
+
+    def __init__(self, celery: Celery) -> None:
+        self._celery = celery
+        self._owed = 0
+        self._paying: asyncio.Task[None] | None = None
+
+    async def wake(self, jobs: int = 1) -> None:
+        """Have as many idle workers look for a job; returns at once. Not before the commit."""
+        self._owed = min(self._owed + jobs, _MOST_OWED)
+        if self._paying is None or self._paying.done():
+            self._paying = asyncio.create_task(self._pay())
+
+    async def _pay(self) -> None:
+        while self._owed:
+            self._owed -= 1
+            if not await asyncio.to_thread(wake, self._celery):
+                self._owed = 0
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def stop(self) -> None:
+        if self._paying is not None:
+            self._paying.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._paying
 
 
 def wake_chores(celery: Celery) -> bool:

@@ -14,6 +14,7 @@ from app.settings import Settings
 from app.tables import Base
 from tests import bucket as buckets
 from tests.bucket import Bucket
+from tests.wake_ups import WakeUps
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +76,11 @@ def settings(migrated_engine: Engine, valkey_url: str, tmp_path: Path, file_root
         grace_seconds=5,
         backoff_seconds=1e-6,
     )
+
+
+@pytest.fixture
+def wake_ups(valkey_url: str) -> WakeUps:
+    return WakeUps(valkey_url)
 
 
 @pytest.fixture(scope="session")

@@ -62,28 +62,32 @@ class Launcher:
             thread.join(self._settings.grace_seconds + self._settings.lease_seconds)
 
     def run_next(self) -> None:
-        """Run one job to its end if one is waiting, one device is free and nobody is faster."""
-        if not self._job_waits() or self._stopping.is_set():
-            return
+        """Run jobs to their end as long as one waits, a device is free and nobody is faster."""
+        while self._job_waits() and not self._stopping.is_set():
+            if not self._run_one():
+                return
+
+    def _run_one(self) -> bool:
         # A process a job: what a job leaks or breaks ends with it.
         supervisor = subprocess.Popen(
             [sys.executable, "-P", "-m", "worker.supervisor", *self._devices],
             stdin=self._lifeline,
             stdout=subprocess.PIPE,
         )
-        status = self._hear_out(supervisor)
-        if status != 0:
-            logger.error("a supervisor ended with status %d; its lease will expire", status)
-
-    def _hear_out(self, supervisor: subprocess.Popen[bytes]) -> int:
-        """Count what a supervisor tells until it ends; its exit status."""
         listener = Listener(self._metrics)
+        self._hear_out(supervisor, listener)
+        if supervisor.returncode != 0:
+            status = supervisor.returncode
+            logger.error("a supervisor ended with status %d; its lease will expire", status)
+        return listener.began
+
+    def _hear_out(self, supervisor: subprocess.Popen[bytes], listener: Listener) -> None:
+        """Count what a supervisor tells until it ends."""
         with supervisor:
             for line in supervisor.stdout or ():
                 listener.hear(line)
         # By which it says that it had to let go of its job at once.
         listener.ended(supervisor.returncode, lost=supervisor.returncode == os.EX_TEMPFAIL)
-        return supervisor.returncode
 
     def _poll(self) -> None:
         while not self._stopping.wait(self._settings.poll_seconds):

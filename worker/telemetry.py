@@ -55,6 +55,11 @@ class Listener:
         self._metrics = metrics
         self._device: str | None = None
 
+    @property
+    def began(self) -> bool:
+        """Whether it found a device and a job."""
+        return self._device is not None
+
     def hear(self, line: bytes) -> None:
         try:
             told = OBSERVATION.validate_json(line)

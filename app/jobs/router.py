@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app import queue
 from app.artifacts.conditions import is_known
 from app.db import SessionDep, release
 from app.idempotency import service as idempotency
@@ -94,7 +93,7 @@ async def create_job(
     async def submit() -> dict[str, Any]:
         job = await service.submit(session, request.app.state.settings, project_id, spec)
         # Runs after the commit and after the answer: a slow or dead broker holds up nobody.
-        background.add_task(queue.wake, request.app.state.celery)
+        background.add_task(request.app.state.waker.wake)
         return job.model_dump(mode="json")
 
     answer = await idempotency.once(session, project_id, idempotency_key, spec, submit)
@@ -195,7 +194,7 @@ async def resume_job(
     job_id: JobId,
 ) -> JobDetail:
     """Queue a paused job again; it goes on from where it was saved."""
-    background.add_task(queue.wake, request.app.state.celery)
+    background.add_task(request.app.state.waker.wake)
     return await service.resume(session, project_id, job_id)
 
 
@@ -213,7 +212,7 @@ async def retry_job(
     job_id: JobId,
 ) -> JobDetail:
     """Run a failed or cancelled job again, from its last saved state if that is still there."""
-    background.add_task(queue.wake, request.app.state.celery)
+    background.add_task(request.app.state.waker.wake)
     return await service.retry(session, request.app.state.settings, project_id, job_id)
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app import queue
 from app.db import SessionDep
 from app.idempotency import service as idempotency
 from app.openapi import problem_answers
@@ -84,7 +83,7 @@ async def create_sweep(
 
     async def submit() -> dict[str, Any]:
         sweep = await service.submit(session, request.app.state.settings, project_id, body)
-        background.add_task(queue.wake, request.app.state.celery)
+        background.add_task(request.app.state.waker.wake, len(sweep.jobs))
         return sweep.model_dump(mode="json")
 
     answer = await idempotency.once(session, project_id, idempotency_key, body, submit)
@@ -137,8 +136,9 @@ async def resume_sweep(
     sweep_id: SweepId,
 ) -> SweepDetail:
     """Queue its paused jobs again; they go on from where they were saved."""
-    background.add_task(queue.wake, request.app.state.celery)
-    return await service.resume(session, project_id, sweep_id)
+    sweep = await service.resume(session, project_id, sweep_id)
+    background.add_task(request.app.state.waker.wake, len(sweep.jobs))
+    return sweep
 
 
 @router.delete("/{sweep_id}", status_code=204, dependencies=WRITES)

@@ -10,7 +10,6 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Respons
 from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter
 
-from app import queue
 from app.artifacts import logs
 from app.artifacts import service as artifacts
 from app.artifacts.tables import Artifact
@@ -154,7 +153,7 @@ async def resume_job(
     job_id: JobId,
 ) -> Response:
     await service.resume(session, project_id, job_id)
-    background.add_task(queue.wake, request.app.state.celery)
+    background.add_task(request.app.state.waker.wake)
     return _back(job_id)
 
 
@@ -167,7 +166,7 @@ async def retry_job(
     job_id: JobId,
 ) -> Response:
     await service.retry(session, request.app.state.settings, project_id, job_id)
-    background.add_task(queue.wake, request.app.state.celery)
+    background.add_task(request.app.state.waker.wake)
     return _back(job_id)
 
 

@@ -97,7 +97,7 @@ async def send_form(
         job = JobCreate.model_validate(spec)
         if text(form, "do") != "estimate":
             made = await service.submit(session, settings, project_id, job)
-            background.add_task(queue.wake, request.app.state.celery)
+            background.add_task(request.app.state.waker.wake)
             return RedirectResponse(f"/ui/jobs/{made.id}", 303)
         await service.resolve(session, settings, project_id, job)
     except (ValidationError, PstError, Problem) as error:

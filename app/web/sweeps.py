@@ -7,7 +7,6 @@ from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 from pydantic import ValidationError
 
-from app import queue
 from app.db import SessionDep
 from app.pages import Cursor, decode_cursor, make_page
 from app.problems import Problem
@@ -120,8 +119,8 @@ async def resume_sweep(
     project_id: ProjectId,
     sweep_id: SweepId,
 ) -> Response:
-    await service.resume(session, project_id, sweep_id)
-    background.add_task(queue.wake, request.app.state.celery)
+    sweep = await service.resume(session, project_id, sweep_id)
+    background.add_task(request.app.state.waker.wake, len(sweep.jobs))
     return _back(sweep_id)
 
 

@@ -12,9 +12,9 @@ from app.jobs import moves
 from app.jobs.states import SUCCEED
 from app.jobs.tables import Job
 from app.projects.service import NewKey
-from app.queue import JOBS_QUEUE, sender
 from app.settings import Settings
 from tests.jobs import claim, event_types, job_row, leave, submit
+from tests.wake_ups import WakeUps
 from worker.endings import WORKER_LOST
 from worker.sweeper import Sweeper
 
@@ -22,24 +22,6 @@ from worker.sweeper import Sweeper
 @pytest.fixture
 def sweeper(settings: Settings) -> Sweeper:
     return Sweeper(settings)
-
-
-@pytest.fixture
-def wake_ups(valkey_url: str) -> "WakeUps":
-    return WakeUps(valkey_url)
-
-
-class WakeUps:
-    """Counts the messages that wait for a worker."""
-
-    def __init__(self, url: str) -> None:
-        self._sender = sender(url)
-        with self._sender.connection_for_read() as connection:
-            connection.default_channel.queue_purge(JOBS_QUEUE)
-
-    def __len__(self) -> int:
-        with self._sender.connection_for_read() as connection:
-            return int(connection.default_channel.client.llen(JOBS_QUEUE))
 
 
 def lose(sessions: sessionmaker[Session], key: NewKey) -> Job:
