@@ -34,10 +34,12 @@ async def submit(
         Problem: 429 where the project has as much as it may have.
     """
     await check(session, settings, project_id, request)
-    await quotas.admit(session, settings, project_id, more=1)
+    own = await quotas.hold(session, project_id)
     row = row_of(project_id, request)
-    # As the database has it, defaults and times included.
-    job, since, position = (await session.execute(*submission.submit(row))).one()
+    # As the database has it, defaults and times included; and what there was before.
+    submitted = await session.execute(*submission.submit(row))
+    job, since, position, jobs, stored = submitted.one()
+    quotas.check(own, (jobs, stored), settings, more=1)
     return _detail(job, [Change.of_submitted(since)], position)
 
 

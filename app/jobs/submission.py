@@ -8,23 +8,26 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, select
+from sqlalchemy import Select, bindparam, insert, select, true
 from sqlalchemy.orm import aliased
 
 from app.jobs.changes import COLUMNS, NO_DATA, parts_of
 from app.jobs.states import SUBMIT
 from app.jobs.tables import Job
 from app.jobs.turns import queue_position
+from app.projects import quotas
 
-Submitted = Select[Job, datetime, int | None]
+Submitted = Select[Job, datetime, int | None, int, int]
 
 
 def submit(job: Mapping[str, Any]) -> tuple[Submitted, Mapping[str, Any]]:
     """Insert a job, given by its columns: the statement and its parameters.
 
-    It gives back the job as the database has it, since when it is, and its place in the queue.
+    It gives back the job as the database has it, since when it is, and its place in the queue;
+    and `quotas.usage` of its project, without it.
     """
-    return _insertion(tuple(job)), {f"new_{name}": value for name, value in job.items()}
+    values = {f"new_{name}": value for name, value in job.items()}
+    return _insertion(tuple(job)), values | {quotas.MINE.key: job["project_id"]}
 
 
 @cache
@@ -36,4 +39,6 @@ def _insertion(names: tuple[str, ...]) -> Submitted:
     job = aliased(Job, moved)
     logged, *told = parts_of(moved, SUBMIT.event, NO_DATA)
     since = select(logged.c.created_at).scalar_subquery()
-    return select(job, since, queue_position(job)).add_cte(*told)
+    used = quotas.usage().subquery()
+    submitted = select(job, since, queue_position(job), used.c.jobs, used.c.stored)
+    return submitted.join(used, true()).add_cte(*told)

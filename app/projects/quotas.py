@@ -1,6 +1,7 @@
 """How much a project may have waiting and stored. How many of its jobs run is the claim's."""
 
 from functools import cache
+from typing import TypeAlias
 
 from sqlalchemy import BindParameter, Row, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +13,9 @@ from app.jobs.tables import Job
 from app.problems import Problem
 from app.projects.tables import Project
 from app.settings import Settings
+
+Own: TypeAlias = Row[int | None, int | None]
+Used: TypeAlias = tuple[int, int] | Row[int, int]
 
 WAITING = (Status.QUEUED, Status.PAUSED)
 RETRY_AFTER_SECONDS = 60
@@ -39,6 +43,11 @@ def usage() -> Select[int, int]:
     return select(jobs.scalar_subquery().label("jobs"), bytes_.label("stored"))
 
 
+async def hold(session: AsyncSession, project_id: str) -> Own:
+    """A project's own quotas. Until the transaction ends, nobody else adds to what it has."""
+    return (await session.execute(limits(), {"project_id": project_id})).one()
+
+
 async def admit(session: AsyncSession, settings: Settings, project_id: str, *, more: int) -> None:
     """Let a project queue a job, or refuse it.
 
@@ -52,7 +61,7 @@ async def admit(session: AsyncSession, settings: Settings, project_id: str, *, m
         Problem: 429, with the quota, and what to do.
     """
     own, used = await _standing(session, project_id)
-    _check(own, used, settings, more)
+    check(own, used, settings, more)
 
 
 async def grant(
@@ -78,18 +87,8 @@ async def grant(
     return min(free, needed + GRANTED_AHEAD) if held else needed
 
 
-async def _standing(
-    session: AsyncSession, project_id: str
-) -> tuple[Row[int | None, int | None], Row[int, int]]:
-    which = {"project_id": project_id}
-    own = (await session.execute(limits(), which)).one()
-    # A statement of its own: it sees what others committed while the first one waited.
-    return own, (await session.execute(usage(), which)).one()
-
-
-def _check(
-    own: Row[int | None, int | None], used: Row[int, int], settings: Settings, more: int
-) -> None:
+def check(own: Own, used: Used, settings: Settings, more: int) -> None:
+    """Refuse so many more jobs where that would be too many; as `admit`, with what was read."""
     max_jobs, max_bytes = own
     max_jobs = settings.max_queued_jobs if max_jobs is None else max_jobs
     max_bytes = settings.max_stored_bytes if max_bytes is None else max_bytes
@@ -101,6 +100,12 @@ def _check(
         )
     if stored >= max_bytes:
         raise _too_much_stored(stored, max_bytes, 0)
+
+
+async def _standing(session: AsyncSession, project_id: str) -> tuple[Own, Used]:
+    own = await hold(session, project_id)
+    # A statement of its own: it sees what others committed while the first one waited.
+    return own, (await session.execute(usage(), {"project_id": project_id})).one()
 
 
 def _too_much_stored(stored: int, max_bytes: int, more: int) -> Problem:
