@@ -39,6 +39,7 @@ OF_CLIENT = frozenset(
 )
 REDACTED = "[redacted]"
 MOST_SAID = 500  # characters of an error; the rest is its inside
+NOWHERE = "nothing-lies-here"  # a listing of it costs little, and needs the bucket all the same
 
 
 class Client:
@@ -101,13 +102,28 @@ class Client:
         try:
             yield
         except FileNotFoundError:
+            self._require_bucket(what)
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
         except AlreadyExistsError:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         except BaseError as error:
-            logger.warning("the storage could not %s: %s", what, self._tellable(error))
-            kind = type(error).__name__
-            raise StorageError(f"The storage could not {what} it ({kind}).") from None
+            raise self._failed(what, error) from None
+
+    def _require_bucket(self, what: str) -> None:
+        """Tell a missing bucket from a missing object: of both, HEAD says 404 and nothing more.
+
+        Raises:
+            StorageError: There is no bucket, or it does not say.
+        """
+        try:
+            for _ in obstore.list(self.store, NOWHERE):
+                return
+        except (BaseError, FileNotFoundError) as error:
+            raise self._failed(what, error) from None
+
+    def _failed(self, what: str, error: Exception) -> StorageError:
+        logger.warning("the storage could not %s: %s", what, self._tellable(error))
+        return StorageError(f"The storage could not {what} it ({type(error).__name__}).")
 
     def sign(self, key: str, lasting: timedelta) -> str | None:
         """A link to an object; None where the credentials can't sign one."""
