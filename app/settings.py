@@ -27,6 +27,7 @@ class Settings(BaseSettings):
         env_prefix="PST_",
         extra="ignore",
         frozen=True,
+        allow_inf_nan=False,
         # What is not accepted may be a secret that is too short.
         hide_input_in_errors=True,
     )
