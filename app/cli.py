@@ -108,11 +108,12 @@ def serve_command(
     from app.db import SchemaError
     from app.embedded import EmbeddedError
     from app.serve import ServeError, serve
+    from app.storage import StorageSettingsError
 
     chosen = _resolve_devices(devices)
     try:
         serve(_settings(data), host=host, port=port, devices=chosen, say=typer.echo)
-    except (EmbeddedError, SchemaError, ServeError) as error:
+    except (EmbeddedError, SchemaError, ServeError, StorageSettingsError) as error:
         raise _gives_up(error) from None
 
 

@@ -116,6 +116,25 @@ def test_metadata_that_is_no_object_is_told(pst: Pst, tmp_path: Path) -> None:
     assert "metadata holds no object" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"PST_DATABASE_URL": "mysql://u:planted@h/db"}, "PST_DATABASE_URL: must begin with post"),
+        ({"PST_DATABASE_URL": "postgresql://u:plan/ted@h/d"}, "PST_DATABASE_URL: has no port: wr"),
+        ({"PST_BROKER_URL": "amqp://u:planted@h"}, "PST_BROKER_URL: must begin with redis://"),
+    ],
+    ids=["another database", "a password that ends the host", "another broker"],
+)
+def test_an_address_of_no_server_of_ours_is_told_without_its_password(
+    pst: Pst, variables: dict[str, str], told: str
+) -> None:
+    result = pst.run("keys", "list", **variables)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"pst: {told}")
+    assert "plan" not in result.stderr
+
+
 @pytest.mark.parametrize("seconds", ["nan", "inf"])
 def test_a_setting_that_is_no_number_is_named(pst: Pst, seconds: str) -> None:
     result = pst.run("keys", "list", PST_LEASE_SECONDS=seconds)
