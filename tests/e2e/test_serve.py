@@ -59,12 +59,12 @@ def test_a_storage_that_cannot_be_is_told_once_and_nothing_is_started(
     tmp_path: Path, bucket: Bucket, options: str | None, told: str
 ) -> None:
     bucket.fail("403")
-    variables = {
-        "PST_STORAGE_URL": "s3://checkpoints",
-        "PST_STORAGE_OPTIONS": options or json.dumps(bucket.options),
-    }
-
-    ended = pst("serve", "--port", "0", data=tmp_path / "data", **variables)
+    ended = pst(
+        *("serve", "--port", "0"),
+        data=tmp_path / "data",
+        PST_STORAGE_URL="s3://checkpoints",
+        PST_STORAGE_OPTIONS=options or json.dumps(bucket.options),
+    )
 
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
