@@ -41,7 +41,7 @@ def installation(
         secrets: Variables.
     """
     logs.mkdir()
-    variables = environment(settings) | {"PST_LOG_LEVEL": "debug"} | secrets
+    variables = {**environment(settings), "PST_LOG_LEVEL": "debug", **secrets}
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()
         processes = [
