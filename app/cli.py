@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 SERVICE = "On the machine of the service"
+YEAR = 365 * 24 * 3600
 JOBS_QUEUE, MAINTENANCE_QUEUE = "jobs", "maintenance"
 
 cli = typer.Typer(
@@ -84,7 +85,10 @@ def choose(
     ] = None,
     patience: Annotated[
         float | None,
-        typer.Option(min=0, help="Seconds for which an outage is waited out. Default: 120."),
+        # Without a bound it would take `inf`.
+        typer.Option(
+            min=0, max=YEAR, help="Seconds for which an outage is waited out. Default: 120."
+        ),
     ] = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show it.")
@@ -104,11 +108,12 @@ def serve_command(
     from app.db import SchemaError
     from app.embedded import EmbeddedError
     from app.serve import ServeError, serve
+    from app.storage import StorageSettingsError
 
     chosen = _resolve_devices(devices)
     try:
         serve(_settings(data), host=host, port=port, devices=chosen, say=typer.echo)
-    except (EmbeddedError, SchemaError, ServeError) as error:
+    except (EmbeddedError, SchemaError, ServeError, StorageSettingsError) as error:
         raise _gives_up(error) from None
 
 

@@ -23,6 +23,7 @@ from app.backends import environment, running_backends
 from app.db import sync_engine, upgrade
 from app.projects.service import any_key, create_key
 from app.settings import Settings
+from app.storage import StorageError, check_storage
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,9 @@ def serve(
     Raises:
         ServeError: Another ``pst serve`` uses the data folder, or the port is taken.
         EmbeddedError: An embedded server cannot be had.
+        StorageSettingsError: The settings of the storage are wrong.
     """
+    _check_storage(settings, say)
     # From here on signals are waited for, not handled: nothing is interrupted half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with (
@@ -111,6 +114,15 @@ def serve(
             _run(processes, f"http://{host}:{listener.getsockname()[1]}", say)
         finally:
             _stop(processes, settings.grace_seconds + STOP_MARGIN)
+
+
+def _check_storage(settings: Settings, say: Callable[[str], None]) -> None:
+    """Tell here and once what each process would find out later, of a job that is lost by it."""
+    try:
+        check_storage(settings)
+    except StorageError as error:
+        # An outage is no reason not to start: all that needs it tries again.
+        say(f"The bucket of PST_STORAGE_URL does not answer yet: {error.strerror}")
 
 
 def _processes(settings: Settings, listener: socket.socket, devices: str) -> list[Managed]:

@@ -14,6 +14,9 @@ from pst_core.references import PACKAGED_DATASETS, PACKAGED_MODELS
 Network = IPv4Network | IPv6Network
 Seconds = Annotated[float, Field(gt=0)]
 BUCKETS = ("s3", "gs", "az")
+DRIVER = "postgresql+psycopg"
+POSTGRES = ("postgres", "postgresql", DRIVER)
+BROKERS = ("redis", "rediss", "redis+socket", "sentinel")
 
 
 class SettingsError(ValueError):
@@ -27,6 +30,7 @@ class Settings(BaseSettings):
         env_prefix="PST_",
         extra="ignore",
         frozen=True,
+        allow_inf_nan=False,
         # What is not accepted may be a secret that is too short.
         hide_input_in_errors=True,
     )
@@ -199,8 +203,24 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _name_the_driver(cls, url: str | None) -> str | None:
-        scheme, _, rest = (url or "").partition("://")
-        return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
+        if not url:
+            return None
+        scheme, _, rest = url.partition("://")
+        if scheme not in POSTGRES:
+            raise ValueError("must begin with postgresql://")
+        try:
+            _ = urlsplit(url).port
+        except ValueError:
+            # What was taken for it may be a part of the password.
+            raise ValueError("has no port: write / and @ in a password as %2F and %40") from None
+        return f"{DRIVER}://{rest}"
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_a_broker(cls, url: str | None) -> str | None:
+        if url and url.partition("://")[0] not in BROKERS:
+            raise ValueError("must begin with redis:// or rediss://")
+        return url or None
 
     @field_validator("data", "file_roots")
     @classmethod

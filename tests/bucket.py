@@ -117,8 +117,11 @@ class Failing:
             environ["werkzeug.socket"].shutdown(2)
             return [b""]
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        start(f"{fault} {HTTPStatus(int(fault)).phrase}", [("Content-Length", "0")])
-        return [b""]
+        # Says back what came, as a provider does that knows no such key.
+        is_head = environ["REQUEST_METHOD"] == "HEAD"
+        said = b"" if is_head else environ.get("HTTP_AUTHORIZATION", "").encode()
+        start(f"{fault} {HTTPStatus(int(fault)).phrase}", [("Content-Length", str(len(said)))])
+        return [said]
 
     def _pass(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
         return self.app(environ, start)

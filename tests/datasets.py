@@ -10,7 +10,7 @@ from app.datasets import queries
 from app.datasets.tables import Dataset, State
 from app.ids import new_id
 from app.settings import Settings
-from app.storage import LocalStorage
+from app.storage import open_storage
 
 CSV = b"text,label\n" + b"".join(b"it is %d,%d\n" % (row, row % 2) for row in range(40))
 PROFILE: dict[str, Any] = {
@@ -49,7 +49,7 @@ def store(
     row |= {"name": "reviews", "format": "csv"} | columns
     with sessions.begin() as session:
         session.execute(queries.announce(row, 60))
-    with LocalStorage(settings.storage_dir).write(key) as stored:
+    with open_storage(settings).write(key) as stored:
         stored.write(content)
     sha256 = hashlib.sha256(content).hexdigest()
     with sessions.begin() as session:

@@ -6,6 +6,7 @@ Started by a chore of the maintenance worker, see chores.py.
 import logging
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -39,6 +40,7 @@ CHILD_SECONDS = 120.0  # less than its lease
 CPU_SECONDS = 240
 MEMORY_BYTES = 4 * 2**30
 GRACE_SECONDS = 5.0
+AGAIN_SECONDS = 5.0  # from one that the storage did not let be worked out to the next try
 MOST_BASES = 10
 HUB = "it lies on a hub, and only jobs fetch"
 
@@ -49,29 +51,55 @@ class NotHereError(ModelNotFoundError):
     code = "model_not_here"
 
 
-def main() -> None:
+def main() -> int:
     settings = Settings()
     logs.configure(settings)
     adopt_orphans()
-    estimate_next(settings)
+    try:
+        estimate_next(settings)
+    except OSError:  # it was told of; the next look is the timer's
+        return os.EX_TEMPFAIL
+    return os.EX_OK
 
 
 def estimate_next(settings: Settings) -> bool:
-    """Work out one estimate; False where none waits."""
+    """Work out one estimate; False where none waits.
+
+    Raises:
+        OSError: The storage, or this host's disk, does not do its part. The estimate was left to
+            another try, or has failed by it after the last.
+    """
     sessions = sessionmaker(sync_engine(settings.database_url or ""), expire_on_commit=False)
     with sessions.begin() as session:
         estimate = session.scalars(queries.claim()).one_or_none()
     if estimate is None:
         return False
     scratch = folder_of(settings, estimate.id, estimate.attempt)
-    scratch.mkdir(parents=True)
     try:
+        scratch.mkdir(parents=True)
         ended = _work_out(settings, sessions, estimate, scratch)
+    except OSError as error:
+        with sessions.begin() as session:
+            session.execute(_leave(estimate, error))
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     with sessions.begin() as session:
         session.execute(_end(estimate, ended))
     return True
+
+
+def _leave(estimate: Estimate, error: OSError) -> Executable:
+    """Let another try begin soon, as of a dataset's check, unless this was the last."""
+    reason = error.strerror or type(error).__name__
+    if estimate.attempt >= queries.MAX_ATTEMPTS:
+        message = f"What it is worked out from could not be read: {reason}"
+        remedy = "Ask again once the storage answers; the maintenance worker's log says more."
+        return _end(
+            estimate, FailureEvent(code="storage_unavailable", message=message, remedy=remedy)
+        )
+    logger.warning("%s: try %d was lost: %s", estimate.id, estimate.attempt, reason)
+    return queries.leave(estimate, after_seconds=AGAIN_SECONDS)
 
 
 def _end(estimate: Estimate, ended: Forecast | FailureEvent) -> Executable:
@@ -182,4 +210,4 @@ def _crashed(message: str) -> FailureEvent:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -46,6 +46,9 @@ class Recorder:
         self._events: list[Executable] = []
         self._progress: dict[str, Any] | None = None
         self._metrics: dict[int, dict[str, Any]] = {}
+        # Behind which step this attempt trains: once known, and once that is written.
+        self._begins_behind: int | None = None
+        self._begin_written = False
         self._flushed_at = 0.0
         self.fenced = False
 
@@ -59,12 +62,15 @@ class Recorder:
                 data = event.model_dump(mode="json", exclude={"type"})
                 self._events.append(moves.record(*self._fence, "data", data, data=data))
             case EvaluationEvent() | DownloadEvent() | ResumedEvent():
+                if isinstance(event, ResumedEvent):
+                    self._begin(event.step)
                 # "resumed" is what a job's owner does.
                 kind = "continued" if isinstance(event, ResumedEvent) else event.type
                 data = event.model_dump(mode="json", exclude={"type"})
                 self._events.append(moves.record(*self._fence, kind, data))
             case ProgressEvent():
                 observer.step(event.stage, event.step)
+                self._begin(0)
                 self._progress = event.model_dump(mode="json", exclude={"type"})
                 series = {"step", "stage", "loss", "sparsity", "learning_rate"}
                 self._metrics[event.step] = event.model_dump(mode="json", include=series)
@@ -88,6 +94,7 @@ class Recorder:
             logger.warning("%s: events wait for the database: %s", self._job.id, error)
             return
         self._events, self._metrics, self._progress = [], {}, None
+        self._begin_written = self._begins_behind is not None
 
     def drain(self, give_up: Callable[[], bool]) -> None:
         """Write what is pending, for as long as it takes or until told to give up."""
@@ -96,15 +103,21 @@ class Recorder:
             time.sleep(FLUSH_SECONDS)
             self.flush(force=True)
 
+    def _begin(self, step: int) -> None:
+        """Note that training begins behind a step: what is told first says where."""
+        if self._begins_behind is None:
+            self._begins_behind = step
+
     def _write(self, session: Session) -> bool:
         for statement in self._events:
             if session.scalars(statement).one_or_none() is None:
                 return False
-        if self._progress is None:
-            return True
-        progress = queries.set_progress(*self._fence, self._progress)
-        if session.scalar(progress.returning(Job.id)) is None:
-            return False
+        if self._progress is not None:
+            progress = queries.set_progress(*self._fence, self._progress)
+            if session.scalar(progress.returning(Job.id)) is None:
+                return False
+        if self._begins_behind is not None and not self._begin_written:
+            session.execute(queries.drop_metrics(self._job, behind=self._begins_behind))
         rows = list(self._metrics.values())
         for start in range(0, len(rows), ROWS):
             session.execute(queries.write_metrics(self._job, rows[start : start + ROWS]))

@@ -1,4 +1,4 @@
-"""What can be sent at all: addresses, keys and bodies. What they mean, the service checks."""
+"""What can be sent at all: addresses, keys, bodies, queries. What they mean, the service checks."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -41,13 +41,13 @@ def checked_key(key: str) -> str:
     return key
 
 
-def check_body(body: Mapping[str, object]) -> None:
-    """See that JSON can say it.
+def check_sendable(given: Mapping[str, object]) -> None:
+    """See that JSON can say it, and an address.
 
     Raises:
         InvalidInputError: It cannot; the field is named.
     """
-    for field, value in _leaves("", body):
+    for field, value in _leaves("", given):
         if isinstance(value, float) and not math.isfinite(value):
             raise InvalidInputError(
                 f"{field}: {value} is no number that JSON has.", remedy="Give a finite number."

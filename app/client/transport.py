@@ -11,7 +11,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from app.client.errors import ClientError, RefusedError, UnexpectedAnswerError, lost, refused
-from app.client.inputs import check_body, checked_key, checked_url
+from app.client.inputs import check_sendable, checked_key, checked_url
 from app.client.retries import Outage, Patience
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -73,10 +73,11 @@ class Transport:
             repeatable: Whether a POST may be sent again when it is not known what became of it.
 
         Raises:
-            ClientError: Of the last try.
+            ClientError: Of the last try; or what is given cannot be sent.
         """
         if body is not None and not callable(body):
-            check_body(body)
+            check_sendable(body)
+        check_sendable(query or {})
         outage = self.outage()
         may_repeat = repeatable or method in REPEATABLE or IDEMPOTENCY_KEY in (headers or {})
         while True:

@@ -7,7 +7,7 @@ import typer
 
 from app.commands.output import emit, moment, say, table
 from app.commands.session import JsonOption, service
-from app.projects.cli import DaysOption, NameOption, ScopesOption
+from app.projects.cli import DaysOption, GraceOption, NameOption, ScopesOption
 from app.projects.schemas import GRACE, KeyCreated
 from app.projects.scopes import ORDINARY
 
@@ -55,9 +55,7 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
 def rotate(
     context: typer.Context,
     key_id: KeyArgument,
-    grace_hours: Annotated[
-        float, typer.Option(min=0.0, help="How long the key stays valid beside its successor.")
-    ] = GRACE / timedelta(hours=1),
+    grace_hours: GraceOption = GRACE / timedelta(hours=1),
     as_json: JsonOption = False,
 ) -> None:
     """Make a key's successor and show it, once."""

@@ -140,7 +140,7 @@ def claim() -> Any:  # noqa: ANN401 -- an update that returns rows has no type o
     )
 
 
-def _end(estimate: Estimate) -> Update:
+def _tried_by(estimate: Estimate) -> Update:
     return update(Estimate).where(
         Estimate.id == estimate.id,
         Estimate.attempt == estimate.attempt,
@@ -149,7 +149,7 @@ def _end(estimate: Estimate) -> Update:
 
 
 def finish(estimate: Estimate, forecast: Json) -> Executable:
-    return _end(estimate).values(
+    return _tried_by(estimate).values(
         status=State.READY,
         forecast=forecast,
         lease_until=None,
@@ -158,9 +158,15 @@ def finish(estimate: Estimate, forecast: Json) -> Executable:
 
 
 def fail(estimate: Estimate, error: Json) -> Executable:
-    return _end(estimate).values(
+    return _tried_by(estimate).values(
         status=State.FAILED, error=error, lease_until=None, finished_at=func.clock_timestamp()
     )
+
+
+def leave(estimate: Estimate, *, after_seconds: float) -> Executable:
+    """Let another try begin so much later."""
+    after = timedelta(seconds=after_seconds)
+    return _tried_by(estimate).values(lease_until=func.clock_timestamp() + after)
 
 
 def base_of(project_id: str, job_id: str) -> Select[str]:

@@ -13,7 +13,7 @@ KEPT_HOURS = 24
 
 
 def take(project_id: str, key: str, request_sha256: bytes) -> Executable:
-    """Insert a key; no row comes back where it is there already."""
+    """Insert a key, hashed as in all of these; no row comes back where it is there already."""
     values = {"project_id": project_id, "key": key, "request_sha256": request_sha256}
     insertion = upsert(IdempotencyKey).values(**values).on_conflict_do_nothing()
     return insertion.returning(IdempotencyKey.key)

@@ -53,13 +53,13 @@ async def once(
     """
     if key is None:
         return await act()
-    fingerprint = _fingerprint(request)
+    fingerprint, digest = _fingerprint(request), hash_key(project_id, key)
     # Waits for another transaction that has just inserted it: 20 at once get one answer.
-    if (await session.execute(queries.take(project_id, key, fingerprint))).first() is not None:
+    if (await session.execute(queries.take(project_id, digest, fingerprint))).first() is not None:
         answer = await act()
-        await session.execute(queries.answer(project_id, key, answer))
+        await session.execute(queries.answer(project_id, digest, answer))
         return answer
-    known = (await session.scalars(queries.one(project_id, key))).one_or_none()
+    known = (await session.scalars(queries.one(project_id, digest))).one_or_none()
     if known is None or known.answer is None:
         raise Problem(
             409,
@@ -77,6 +77,11 @@ async def once(
             remedy="Use a new key for a new request.",
         )
     return known.answer
+
+
+def hash_key(project_id: str, key: str) -> str:
+    """What is kept of a key: callers make them of what they have, perhaps of what is secret."""
+    return hashlib.sha256(f"{project_id}/{key}".encode()).hexdigest()
 
 
 def _fingerprint(request: BaseModel) -> bytes:

@@ -16,6 +16,7 @@ class IdempotencyKey(Base):
     __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
 
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    # Its hash: what callers send is repeated nowhere.
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     request_sha256: Mapped[bytes] = mapped_column(LargeBinary)
     answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))

@@ -60,6 +60,16 @@ def write_metrics(job: Job, steps: Sequence[Mapping[str, Any]]) -> Executable:
     return insertion.on_conflict_do_update(index_elements=["job_id", "step"], set_=changed)
 
 
+def drop_metrics(job: Job, *, behind: int) -> Executable:
+    """Remove what earlier attempts told of steps that this one trains anew, or never reaches.
+
+    Run in the transaction of a statement that matched, as ``write_metrics``.
+    """
+    return delete(JobMetric).where(
+        JobMetric.job_id == job.id, JobMetric.step > behind, JobMetric.attempt < job.attempt
+    )
+
+
 def one(project_id: str, job_id: str) -> Select[Job]:
     query = select(Job).where(owned(project_id, job_id))
     # A statement of this session may just have changed what it has loaded.

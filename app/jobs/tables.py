@@ -182,7 +182,7 @@ class JobEvent(Base):
 
 
 class JobMetric(Base):
-    """The series of one training step; a later attempt writes over the steps it repeats."""
+    """The series of one training step; a later attempt drops those behind where it begins."""
 
     __tablename__ = "job_metrics"
     __table_args__ = (of_a_job(),)

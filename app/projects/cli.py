@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.projects.schemas import GRACE, KeyCreated, KeyOut
+from app.projects.schemas import DAYS_30, GRACE, YEARS_10, KeyCreated, KeyOut
 from app.projects.scopes import ORDINARY, Scope
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ projects = typer.Typer(no_args_is_help=True, help="Projects and their quotas.")
 
 DEFAULT_PROJECT = "default"
 MOST_KEYS = 10_000
+# As the API has them.
+MOST_DAYS, MOST_GRACE_HOURS = YEARS_10 / (24 * 3600), DAYS_30 / 3600
 
 ProjectOption = Annotated[str, typer.Option("--project", help="Its name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON, an object a line.")]
@@ -41,7 +43,21 @@ ScopesOption = Annotated[
 ]
 DaysOption = Annotated[
     float | None,
-    typer.Option("--expires-in-days", min=0.0, help="Default: it ends when it is revoked."),
+    typer.Option(
+        "--expires-in-days",
+        min=0.0,
+        max=MOST_DAYS,
+        help="Default: it ends when it is revoked.",
+    ),
+]
+GraceOption = Annotated[
+    float,
+    typer.Option(
+        "--grace-hours",
+        min=0.0,
+        max=MOST_GRACE_HOURS,
+        help="How long the key stays valid beside its successor.",
+    ),
 ]
 
 
@@ -84,9 +100,7 @@ def list_(project: ProjectOption = DEFAULT_PROJECT, as_json: JsonOption = False)
 @keys.command("rotate")
 def rotate(
     key_id: KeyArgument,
-    grace_hours: Annotated[
-        float, typer.Option(min=0.0, help="How long the key stays valid beside its successor.")
-    ] = GRACE / timedelta(hours=1),
+    grace_hours: GraceOption = GRACE / timedelta(hours=1),
     project: ProjectOption = DEFAULT_PROJECT,
     as_json: JsonOption = False,
 ) -> None:

@@ -8,7 +8,7 @@ from app.storage.contract import (
     StoredObject,
 )
 from app.storage.local import LocalStorage
-from app.storage.opening import open_storage
+from app.storage.opening import check_storage, open_storage
 
 __all__ = [
     "LocalStorage",
@@ -17,5 +17,6 @@ __all__ = [
     "StorageSettingsError",
     "Stored",
     "StoredObject",
+    "check_storage",
     "open_storage",
 ]

@@ -6,6 +6,7 @@ Its own words go to the log alone, and never with a secret in them.
 import errno
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,11 @@ OF_CLIENT = frozenset(
 )
 REDACTED = "[redacted]"
 MOST_SAID = 500  # characters of an error; the rest is its inside
+# An answer that says that it is the request that is wrong, and so the settings: there is no such
+# bucket, no such key, another region, or too small a role.
+AT_FAULT = re.compile(r"status code: 4(?!08|29)\d\d|incorrectly configured region")
+REMEDY = "Correct them, or unset both to store in the data folder."
+NOWHERE = "nothing-lies-here"  # a listing of it costs little, and needs the bucket all the same
 
 
 class Client:
@@ -77,18 +83,19 @@ class Client:
                 },
             )
         except BaseError as error:
-            reason = self._tellable(error).partition("\n")[0]
-            raise StorageSettingsError(
-                f"PST_STORAGE_URL and PST_STORAGE_OPTIONS name no storage: {reason}"
-            ) from None
+            raise self._at_fault("name no storage", error) from None
 
     @classmethod
-    def of(cls, settings: Settings) -> "Client":
+    def of(
+        cls, settings: Settings, *, patience: float | None = None, retries: int = RETRIES
+    ) -> "Client":
+        """The client of an installation's bucket; with less patience than it has, if need be."""
         options = settings.storage_options
         return cls(
             settings.storage_url or "",
             json.loads(options.get_secret_value()) if options else {},
-            timeout=settings.storage_timeout_seconds,
+            timeout=min(patience or math.inf, settings.storage_timeout_seconds),
+            retries=retries,
         )
 
     @contextmanager
@@ -101,13 +108,45 @@ class Client:
         try:
             yield
         except FileNotFoundError:
+            self._require_bucket(what)
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
         except AlreadyExistsError:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         except BaseError as error:
-            logger.warning("the storage could not %s: %s", what, self._tellable(error))
-            kind = type(error).__name__
-            raise StorageError(f"The storage could not {what} it ({kind}).") from None
+            raise self._failed(what, error) from None
+
+    def _require_bucket(self, what: str) -> None:
+        """Tell a missing bucket from a missing object: of both, HEAD says 404 and nothing more.
+
+        Raises:
+            StorageError: There is no bucket, or it does not say.
+        """
+        try:
+            self._list_nothing()
+        except (BaseError, FileNotFoundError) as error:
+            raise self._failed(what, error) from None
+
+    def _list_nothing(self) -> None:
+        for _ in obstore.list(self.store, NOWHERE):
+            return
+
+    def _failed(self, what: str, error: Exception) -> StorageError:
+        logger.warning("the storage could not %s: %s", what, self._tellable(error))
+        return StorageError(f"The storage could not {what} it ({type(error).__name__}).")
+
+    def check(self) -> None:
+        """Ask the bucket once whether it is there and lets us in.
+
+        Raises:
+            StorageSettingsError: It is not, or it does not.
+            StorageError: It does not say.
+        """
+        try:
+            self._list_nothing()
+        except (BaseError, FileNotFoundError) as error:
+            if AT_FAULT.search(str(error)):
+                raise self._at_fault("are refused by the bucket", error) from None
+            raise StorageError(self._tellable(error).partition("\n")[0]) from None
 
     def sign(self, key: str, lasting: timedelta) -> str | None:
         """A link to an object; None where the credentials can't sign one."""
@@ -116,6 +155,12 @@ class Client:
         except BaseError as error:
             logger.warning("the storage cannot sign: %s", self._tellable(error))
             return None
+
+    def _at_fault(self, how: str, error: Exception) -> StorageSettingsError:
+        reason = self._tellable(error).partition("\n")[0].rstrip(".")
+        return StorageSettingsError(
+            f"PST_STORAGE_URL and PST_STORAGE_OPTIONS {how}: {reason}. {REMEDY}"
+        )
 
     def _tellable(self, error: Exception) -> str:
         text = str(error)

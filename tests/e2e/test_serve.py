@@ -7,16 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.bucket import Bucket
 from tests.e2e.service import Service, command
 
 PST = [sys.executable, "-P", "-m", "app"]
 
 
-def pst(*arguments: str, data: Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    variables = {"PST_DATA": str(data)}
+def pst(
+    *arguments: str, data: Path, cwd: Path | None = None, **variables: str
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*PST, *arguments],
-        env=os.environ | variables,
+        env=os.environ | variables | {"PST_DATA": str(data)},
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -40,6 +44,33 @@ def test_a_taken_port_is_named(service: Service, tmp_path: Path) -> None:
 
     assert second.returncode == 1
     assert f"port {port}" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("{", "PST_STORAGE_OPTIONS: must be a JSON object. "),
+        ('{"bogus": "x"}', "PST_STORAGE_URL and PST_STORAGE_OPTIONS name no stora"),
+        (None, "PST_STORAGE_URL and PST_STORAGE_OPTIONS are refused by the bucket"),
+    ],
+    ids=["no JSON", "no such option", "refused"],
+)
+def test_a_storage_that_cannot_be_is_told_once_and_nothing_is_started(
+    tmp_path: Path, bucket: Bucket, options: str | None, told: str
+) -> None:
+    bucket.fail("403")
+    ended = pst(
+        *("serve", "--port", "0"),
+        data=tmp_path / "data",
+        PST_STORAGE_URL="s3://checkpoints",
+        PST_STORAGE_OPTIONS=options or json.dumps(bucket.options),
+    )
+
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"pst: {told}")
+    assert "orrect" in line, "and what to do"
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_key_made_beside_a_running_service_is_let_in(service: Service) -> None:

@@ -1,19 +1,25 @@
 """An estimate from the queue to its forecast, by the real child, on a real model."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.backends import environment
 from app.estimates import queries
 from app.estimates.tables import Estimate, State
 from app.ids import new_id
 from app.projects.service import NewKey
 from app.settings import Settings
+from app.storage import StorageError
 from pst_core.forecast import Forecast
 from pst_core.spec import CompressionSpec
 from tests import datasets
+from tests.bucket import Bucket
 from tests.jobs import SPEC
 from worker import estimator
 
@@ -29,6 +35,11 @@ def ask(sessions: sessionmaker[Session], project_id: str, spec: dict[str, Any]) 
 def row(sessions: sessionmaker[Session], estimate_id: str) -> Estimate:
     with sessions() as session:
         return session.scalars(select(Estimate).where(Estimate.id == estimate_id)).one()
+
+
+def let_lease_end(sessions: sessionmaker[Session]) -> None:
+    with sessions.begin() as session:
+        session.execute(update(Estimate).values(lease_until=Estimate.created_at))
 
 
 @pytest.mark.usefixtures("engine")
@@ -83,8 +94,7 @@ def test_who_was_lost_is_followed_by_another(
     with sessions.begin() as session:
         lost = session.scalars(queries.claim()).one()
     assert not estimator.estimate_next(settings)
-    with sessions.begin() as session:
-        session.execute(update(Estimate).values(lease_until=Estimate.created_at))
+    let_lease_end(sessions)
 
     assert estimator.estimate_next(settings)
 
@@ -120,6 +130,79 @@ def test_data_that_was_uploaded_is_read(
     found = row(sessions, estimate_id)
     assert found.status == State.READY, found.error
     assert Forecast.model_validate(found.forecast).data.labels == 2
+
+
+def test_while_the_storage_is_away_an_estimate_is_tried_again_soon_and_then_fails_by_it(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey, bucket: Bucket
+) -> None:
+    away = bucket.settings(settings, storage_timeout_seconds=0.2)
+    dataset = datasets.ready(sessions, settings, key.project_id)
+    estimate_id = ask(sessions, key.project_id, SPEC | {"dataset": dataset.id})
+    bucket.fail("503")
+
+    for attempt in range(1, queries.MAX_ATTEMPTS + 1):
+        with pytest.raises(StorageError):
+            estimator.estimate_next(away)
+        found = row(sessions, estimate_id)
+        assert found.attempt == attempt
+        if attempt < queries.MAX_ATTEMPTS:
+            with sessions() as session:
+                left = session.scalar(select(Estimate.lease_until - func.clock_timestamp()))
+            assert found.status == State.RUNNING
+            assert left is not None
+            assert left.total_seconds() <= estimator.AGAIN_SECONDS
+            let_lease_end(sessions)
+
+    assert found.status == State.FAILED
+    assert found.error is not None
+    assert found.error["code"] == "storage_unavailable"
+    assert not list(settings.scratch_dir.glob("*/a*"))
+
+
+def test_an_estimate_is_worked_out_once_the_storage_is_back(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey, bucket: Bucket
+) -> None:
+    stored = bucket.settings(settings, storage_timeout_seconds=0.2)
+    dataset = datasets.ready(sessions, stored, key.project_id)
+    estimate_id = ask(sessions, key.project_id, SPEC | {"dataset": dataset.id})
+    bucket.fail("503")
+    with pytest.raises(StorageError):
+        estimator.estimate_next(stored)
+    let_lease_end(sessions)
+
+    bucket.heal()
+    estimator.estimate_next(stored)
+
+    found = row(sessions, estimate_id)
+    assert found.status == State.READY, found.error
+
+
+def test_the_process_says_that_it_could_not_and_shows_no_trace(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    dataset = datasets.ready(sessions, settings, key.project_id)
+    ask(sessions, key.project_id, SPEC | {"dataset": dataset.id})
+    away = {
+        "PST_STORAGE_URL": "s3://bucket",
+        # Nobody listens there.
+        "PST_STORAGE_OPTIONS": '{"endpoint": "http://127.0.0.1:9", "region": "x", '
+        '"access_key_id": "x", "secret_access_key": "xxxx", "allow_http": true}',
+        "PST_STORAGE_TIMEOUT_SECONDS": "0.2",
+        "PST_LOG_FORMAT": "text",
+    }
+
+    run = subprocess.run(
+        [sys.executable, "-P", "-m", "worker.estimator"],
+        env=os.environ | environment(settings) | away,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert run.returncode == os.EX_TEMPFAIL
+    assert "try 1 was lost: The storage could not find it" in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_data_that_is_another_projects_fails_as_what_never_was(

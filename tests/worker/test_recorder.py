@@ -8,10 +8,11 @@ from sqlalchemy import Engine, NullPool, create_engine, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import sync_engine
-from app.jobs.states import SUCCEED
+from app.jobs import moves
+from app.jobs.states import FAIL, SUCCEED
 from app.jobs.tables import Job, JobEvent, JobMetric
 from app.projects.service import NewKey
-from pst_core.events import DataEvent, EvaluationEvent, PhaseEvent, ProgressEvent
+from pst_core.events import DataEvent, EvaluationEvent, PhaseEvent, ProgressEvent, ResumedEvent
 from tests.jobs import claim, event_types, job_row, leave, submit
 from worker.recorder import MAX_PENDING_METRICS, Recorder
 
@@ -139,6 +140,71 @@ def test_a_step_told_again_is_written_over(
         recorder.flush(force=True)
 
     assert [metric.loss for metric in metrics(sessions, job).values()] == [0.25]
+
+
+def retry_after_steps(sessions: sessionmaker[Session], job: Job, *steps: int) -> Job:
+    """Another run of a job whose first has told of some steps and failed."""
+    recorder = Recorder(sessions, job)
+    for step in steps:
+        recorder.add(progress(step))
+    recorder.flush(force=True)
+    assert leave(sessions, FAIL, job) is not None
+    with sessions.begin() as session:
+        session.scalars(moves.retry(job.project_id, job.id)).one()
+    return claim(sessions)
+
+
+@pytest.mark.parametrize(("goes_on_behind", "left"), [(None, [3]), (20, [10, 20, 21])])
+def test_of_the_run_before_only_steps_up_to_where_the_next_begins_are_left(
+    sessions: sessionmaker[Session], job: Job, goes_on_behind: int | None, left: list[int]
+) -> None:
+    again = retry_after_steps(sessions, job, 10, 20, 30)
+    recorder = Recorder(sessions, again)
+
+    recorder.add(TRAINING)
+    if goes_on_behind is not None:
+        name = f"step-{goes_on_behind:08}"
+        recorder.add(ResumedEvent(name=name, stage="main", step=goes_on_behind, exact=True))
+    recorder.flush(force=True)
+    recorder.add(progress(left[-1]))
+    recorder.flush(force=True)
+
+    assert sorted(metrics(sessions, job)) == left
+
+
+def test_a_run_that_goes_on_and_has_nothing_to_train_keeps_no_later_step(
+    sessions: sessionmaker[Session], job: Job
+) -> None:
+    recorder = Recorder(sessions, retry_after_steps(sessions, job, 10, 20, 30))
+
+    recorder.add(ResumedEvent(name="step-00000020", stage="main", step=20, exact=True))
+    recorder.flush(force=True)
+
+    assert sorted(metrics(sessions, job)) == [10, 20]
+
+
+def test_a_run_that_has_not_begun_to_train_leaves_the_series_of_the_one_before(
+    sessions: sessionmaker[Session], job: Job
+) -> None:
+    recorder = Recorder(sessions, retry_after_steps(sessions, job, 10, 20))
+
+    recorder.add(TRAINING)
+    recorder.flush(force=True)
+
+    assert sorted(metrics(sessions, job)) == [10, 20]
+
+
+def test_who_has_lost_its_job_drops_no_step_of_it(
+    sessions: sessionmaker[Session], job: Job
+) -> None:
+    again = retry_after_steps(sessions, job, 10, 20)
+    recorder = Recorder(sessions, again)
+    recorder.add(progress(1))
+    give_to_another_attempt(sessions, again)
+    recorder.flush(force=True)
+
+    assert recorder.fenced
+    assert sorted(metrics(sessions, job)) == [10, 20]
 
 
 @pytest.mark.parametrize("take_away", [give_to_another_attempt, succeed])

@@ -131,6 +131,17 @@ def test_a_lost_object_is_gone(
     assert client.head(url, follow_redirects=False).status_code == 410
 
 
+def test_without_its_bucket_nothing_is_gone_but_the_storage_is_away(
+    settings: Settings, url: str, key: NewKey
+) -> None:
+    own = settings.model_copy(update={"storage_url": "s3://no-such-bucket"})
+    headers = {"Authorization": f"Bearer {key.key}"}
+    with TestClient(app.main.create_app(own), headers=headers) as client:
+        answer = client.get(url, follow_redirects=False)
+
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/storage_unavailable")
+
+
 def test_an_object_of_other_bytes_is_not_sent(
     client: TestClient, url: str, settings: Settings, artifact: Artifact, bucket: Bucket
 ) -> None:

@@ -64,6 +64,39 @@ def test_what_is_no_number_is_told_with_its_field(
     assert "remedy: " in result.stderr
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "1e999"])
+@pytest.mark.parametrize("dry", [("--dry-run",), ()], ids=["dry", "stored"])
+def test_a_pick_by_what_is_no_number_is_told_with_its_field(
+    pst: Pst, number: str, dry: tuple[str, ...]
+) -> None:
+    result = pst.run("sweeps", "pick", "swp_1", "--min-metric", number, *dry)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"pst: min_metric: {float(number)} is no number that JSON has.")
+    assert "remedy: Give a finite number." in result.stderr
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1e300"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("--patience",),
+        ("api-keys", "create", "--name", "ci", "--expires-in-days"),
+        ("api-keys", "rotate", "key_1", "--grace-hours"),
+        ("keys", "create", "--name", "ci", "--expires-in-days"),
+        ("keys", "rotate", "key_1", "--grace-hours"),
+    ],
+    ids=" ".join,
+)
+def test_a_number_that_is_out_of_all_bounds_is_told_with_its_option(
+    pst: Pst, command: tuple[str, ...], number: str
+) -> None:
+    result = pst.run(*command, number, *(("jobs", "list") if command == ("--patience",) else ()))
+
+    assert result.exit_code == 2
+    assert f"Invalid value for '{command[-1]}'" in result.stderr
+
+
 def test_metadata_is_added_to_a_spec_that_has_none(pst: Pst, tmp_path: Path) -> None:
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps({**SPEC, "metadata": None}))
@@ -81,6 +114,33 @@ def test_metadata_that_is_no_object_is_told(pst: Pst, tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert "metadata holds no object" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"PST_DATABASE_URL": "mysql://u:planted@h/db"}, "PST_DATABASE_URL: must begin with post"),
+        ({"PST_DATABASE_URL": "postgresql://u:plan/ted@h/d"}, "PST_DATABASE_URL: has no port: wr"),
+        ({"PST_BROKER_URL": "amqp://u:planted@h"}, "PST_BROKER_URL: must begin with redis://"),
+    ],
+    ids=["another database", "a password that ends the host", "another broker"],
+)
+def test_an_address_of_no_server_of_ours_is_told_without_its_password(
+    pst: Pst, variables: dict[str, str], told: str
+) -> None:
+    result = pst.run("keys", "list", **variables)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"pst: {told}")
+    assert "plan" not in result.stderr
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf"])
+def test_a_setting_that_is_no_number_is_named(pst: Pst, seconds: str) -> None:
+    result = pst.run("keys", "list", PST_LEASE_SECONDS=seconds)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("pst: PST_LEASE_SECONDS: Input should be a finite number.")
 
 
 @pytest.mark.parametrize("command", [("db", "upgrade"), ("serve",), ("api",), ("keys", "list")])

@@ -2,6 +2,8 @@
 
 import logging
 import traceback
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +71,28 @@ def test_bytes_that_are_not_those_that_were_given_are_noticed(
 
     assert remote.look(KEY).size == before.size
     assert remote.look(KEY).sha256 != before.sha256
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda storage, _: storage.look(KEY),
+        lambda storage, _: list(storage.read(KEY, 0, 1)),
+        lambda storage, folder: storage.place(KEY, folder / "object"),
+        lambda storage, _: put(storage, b"data"),
+        lambda storage, _: put(storage, bytes(LARGE)),
+        lambda storage, _: storage.remove(KEY),
+        lambda storage, _: list(storage.keys_older_than(-60)),
+    ],
+    ids=["look", "read", "place", "write", "write in parts", "remove", "list"],
+)
+def test_without_its_bucket_no_object_is_lost_or_removed_but_the_storage_is_away(
+    base: Settings, bucket: Bucket, tmp_path: Path, ask: Callable[[Storage, Path], object]
+) -> None:
+    storage = bucket.storage(base, storage_url="s3://no-such-bucket")
+
+    with pytest.raises(StorageError):
+        ask(storage, tmp_path)
 
 
 @pytest.mark.parametrize("do", ["403", "500"])
