@@ -22,7 +22,7 @@ class Service:
     """Started when made; ``stop`` ends it as Ctrl-C would."""
 
     def __init__(self, data: Path, *, key: str | None = None, **variables: str) -> None:
-        self.data = data
+        self.data, self.variables = data, variables
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "app", "serve", "--port", "0", "--data", str(data)],
             stdout=subprocess.PIPE,

@@ -74,7 +74,8 @@ def test_a_storage_that_cannot_be_is_told_once_and_nothing_is_started(
 
 
 def test_a_key_made_beside_a_running_service_is_let_in(service: Service) -> None:
-    made = pst("keys", "create", "--name", "ci", "--json", data=service.data)
+    name = ("--name", "ci")
+    made = pst("keys", "create", *name, "--json", data=service.data, **service.variables)
 
     new = json.loads(made.stdout)
     headers = {"Authorization": f"Bearer {new['key']}"}
