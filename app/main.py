@@ -8,7 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.datastructures import State
 
-from app import health, problem_pages, problems, queue
+from app import api_pages, health, problem_pages, problems, queue
 from app.artifacts.contents import Contents
 from app.artifacts.router import router as artifacts_router
 from app.catalog.router import router as catalog_router
@@ -63,6 +63,8 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         version=version("pst-service"),
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.engine = engine
@@ -91,6 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
         webhooks_router,
     ):
         app.include_router(router)
+    api_pages.mount(app)
     app.mount("/hf", _hub(app))
     page.mount(app)
     return app

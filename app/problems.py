@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 MEDIA_TYPE = "application/problem+json"
+# Where pydantic speaks of its own inside.
+_WORDS = {"extra_forbidden": "there is no such field here", "missing": "it is needed"}
 
 
 class FieldError(BaseModel):
@@ -204,8 +206,13 @@ def _field_error(item: Mapping[str, Any], body: object) -> FieldError:
         # The body as a whole has no field.
         field=".".join(str(part) for part in location) or str(source),
         pointer=pointer(location, body) if source == "body" else None,
-        message=str(item["msg"]).removeprefix("Value error, "),
+        message=words(item),
     )
+
+
+def words(item: Mapping[str, Any]) -> str:
+    """What is wrong with one field, of a ``ValidationError``'s errors."""
+    return _WORDS.get(item["type"]) or str(item["msg"]).removeprefix("Value error, ")
 
 
 def _refused_by_the_core(request: Request, error: Exception) -> JSONResponse:

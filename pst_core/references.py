@@ -95,6 +95,7 @@ REPOSITORY = re.compile(
     r"(@(?P<revision>[\w./+-]{1,255}))?",
     re.ASCII,
 )
+FILES = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt", ".gz", ".gguf"}
 JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 DATASET_ID = re.compile(r"ds_[0-9a-f]{32}")
 OF_THE_SERVICE = ("hub", "job", "dataset")  # no place on this machine
@@ -113,6 +114,11 @@ def parse_reference(text: str) -> Reference:
     scheme, colon, rest = text.partition(":")
     # As transformers and the hubs write it.
     if not colon:
+        if Path(text).suffix in FILES:
+            raise ValueError(
+                f"{text} looks like a file: write file:{text} for one that lies with the service, "
+                "or upload it and write the ds_… that it gets; a repository is hub:ORG/NAME"
+            )
         return _on_hub(text)
     if scheme == "pkg":
         name, _, part = rest.partition("/")
@@ -154,14 +160,15 @@ def locate_model(text: str, *, roots: Sequence[Path]) -> Path:
             raise _nowhere(ModelNotFoundError, "model", text, PACKAGED_MODELS)
         return folder
     if reference.scheme in OF_THE_SERVICE:
-        raise _not_here(ModelNotFoundError, "model", text)
+        raise _not_here(ModelNotFoundError, "model", text, reference)
     folder = _below_roots(reference.name, roots)
     is_gguf = folder is not None and folder.is_file() and folder.suffix == ".gguf"
     if folder is None or not (is_gguf or (folder / "config.json").is_file()):
         raise ModelNotFoundError(
             f"{text} is not a model folder below the configured roots.",
             field="model",
-            remedy="Name a folder with config.json and *.safetensors, or a .gguf file, below one.",
+            remedy="Name a folder with config.json and *.safetensors, or a .gguf file, below one "
+            "of them: PST_FILE_ROOTS says which they are.",
         )
     return folder
 
@@ -180,13 +187,14 @@ def locate_dataset(text: str, *, roots: Sequence[Path]) -> DataSource:
     if reference.scheme == "pkg":
         return _packaged_dataset(reference, text)
     if reference.scheme in OF_THE_SERVICE:
-        raise _not_here(InvalidDatasetError, "dataset.ref", text)
+        raise _not_here(InvalidDatasetError, "dataset.ref", text, reference)
     path = _below_roots(reference.name, roots)
     if path is None:
         raise InvalidDatasetError(
             f"{text} is not a file or folder below the configured roots.",
             field="dataset.ref",
-            remedy="Name a file of rows, or a folder with train.* and test.*, below a root.",
+            remedy="Name a file of rows, or a folder with train.* and test.*, below one of them: "
+            "PST_FILE_ROOTS says which they are. Or upload it: `pst datasets upload`.",
         )
     return DataSource(path=path)
 
@@ -250,9 +258,15 @@ def _nowhere(error: type[PstError], field: str, text: str, names: Iterable[str])
     )
 
 
-def _not_here(error: type[PstError], field: str, text: str) -> PstError:
+def _not_here(error: type[PstError], field: str, text: str, reference: Reference) -> PstError:
+    remedy = {
+        "hub": "Use pkg:NAME, or download it (`hf download`) and use file:PATH.",
+        "job": "Download its checkpoint, unpack it and use file:PATH.",
+        "dataset": "Take the file that was uploaded: file:PATH, which `verify` and `evaluate` take "
+        "as --dataset.",
+    }[reference.scheme]
     return error(
         f"{text} does not lie on this machine: the service knows it, or fetches it from a hub.",
         field=field,
-        remedy="Use pkg:NAME, or download it (`hf download`) and use file:PATH.",
+        remedy=remedy,
     )

@@ -148,6 +148,13 @@ class CompressionSpec(Strict):
             raise ValueError(f"{task} is judged by one of {', '.join(METRICS[task])}")
         return metric
 
+    @field_validator("sparsity", mode="before")
+    @classmethod
+    def _sparsity_is_no_percentage(cls, value: object) -> object:
+        if isinstance(value, int | float) and 1 < value < 100:  # noqa: PLR2004 -- per cent
+            raise ValueError(f"a share, not per cent: {value:g} % is {value / 100:g}")
+        return value
+
     @field_validator("sparsity")
     @classmethod
     def _sparsity_fits_the_method(cls, value: float | None, info: ValidationInfo) -> float | None:

@@ -21,6 +21,10 @@ MAIN = "main"
 DENSE = "dense"  # every client opens it
 COMMIT_DIGITS = 40
 GATE_MISSED = "quality-gate; This checkpoint scores lower than its job allowed; see the report."
+PACKED = (
+    "packed; Only after `import pst_core` do these files load. A job that is asked for the format "
+    "dense has that as its main revision, and needs nothing."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,15 @@ class Revision:
     @property
     def headers(self) -> dict[str, str]:
         """Of every answer about it."""
-        warning = {"X-HF-Warning": GATE_MISSED} if _missed_gate(self.repo.job.result) else {}
-        return {"X-Repo-Commit": self.commit} | warning
+        warning = self._warning()
+        said = {"X-HF-Warning": warning} if warning else {}
+        return {"X-Repo-Commit": self.commit} | said
+
+    def _warning(self) -> str | None:
+        # Clients print one.
+        if _missed_gate(self.repo.job.result):
+            return GATE_MISSED
+        return PACKED if self.artifact.format == "packed" else None
 
     @property
     def files(self) -> list[parts.Part]:

@@ -3,6 +3,8 @@
 What only reading them can tell fails the job later.
 """
 
+from collections.abc import Iterator
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts import queries as artifact_queries
@@ -19,6 +21,8 @@ from pst_core.errors import (
     ModelNotFoundError,
 )
 from pst_core.references import (
+    PACKAGED_DATASETS,
+    PACKAGED_MODELS,
     locate_dataset,
     locate_model,
     packaged_columns,
@@ -43,6 +47,15 @@ async def check(
     await uploads.check(session, project_id, spec)
 
 
+def _usable(field: str, settings: Settings) -> Iterator[str]:
+    """What of the installed packages is a model, or a dataset, as it is written."""
+    for name in settings.packages:
+        if field == "model" and name in PACKAGED_MODELS:
+            yield f"pkg:{name}"
+        elif field != "model" and name in PACKAGED_DATASETS:
+            yield from (f"pkg:{name}/{part}" for part in PACKAGED_DATASETS[name].parts)
+
+
 def check_references(spec: CompressionSpec, settings: Settings) -> None:
     """Refuse at once what cannot work; what only reading the data can tell fails the job later."""
     model, dataset = parse_reference(spec.model), parse_reference(spec.dataset.ref)
@@ -60,7 +73,7 @@ def check_references(spec: CompressionSpec, settings: Settings) -> None:
             raise error(
                 f"{text} is not among the packages this service may use.",
                 field=field,
-                remedy=f"It may use: {', '.join(settings.packages)}.",
+                remedy=f"It may use: {', '.join(_usable(field, settings))}.",
             )
     if model.scheme == "hub" and model.part:
         raise ModelNotFoundError(

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.jobs.schemas import JobCreate
-from app.problems import Problem
+from app.problems import Problem, words
 from app.sweeps.schemas import MOST_JOBS, SweepCreate
 from pst_core.spec import UNPRUNED
 
@@ -99,8 +99,7 @@ def _parsed(document: Json) -> JobCreate:
         return JobCreate.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise _refused(".".join(("spec", *map(str, first["loc"]))), message) from error
+        raise _refused(".".join(("spec", *map(str, first["loc"]))), words(first)) from error
 
 
 def _refused(field: str, message: str) -> Problem:

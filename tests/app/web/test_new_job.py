@@ -84,9 +84,9 @@ def test_a_form_posts_a_job(user: TestClient, sessions: sessionmaker[Session]) -
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        ("sparsity", "90", "less than 1"),
+        ("sparsity", "90", "not per cent: 90 % is 0.9"),
         ("sparsity", "much", "valid number"),
-        ("dataset.ref", "", "Field required"),
+        ("dataset.ref", "", "it is needed"),
         ("hyperparameters.rank", "0", "greater than or equal to 1"),
         ("model", "pkg:none", "none"),
         ("dataset.columns.prompt", "x", "has no column"),
