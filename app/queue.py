@@ -21,8 +21,8 @@ BROKER_TIMEOUT = 2  # seconds; a caller never waits for a broker longer than a f
 
 # What an API process owes to idle workers is paid in such steps: a message costs as much as a third
 # of the request that asks for it, and who posts thousands of jobs has no thousands of workers.
-_PAUSE_SECONDS = 0.02
-_MOST_OWED = 64
+_PAUSE_SECONDS = 0.1
+_MOST_OWED = 32
 
 # The transport's options are the same for who sends and who receives: the key prefix must be.
 TRANSPORT_OPTIONS = {
