@@ -76,6 +76,7 @@ def _job(**changes: object) -> Json:
         "data": None,
         "phases": [],
         "queue_position": None,
+        "requeue": None,
         "result": None,
     } | changes
 
@@ -135,7 +136,7 @@ def _page(*items: Json) -> Json:
 
 
 # What a list leaves out.
-SEEN_ALONE = ("hyperparameters", "result", "commits", "data", "phases", "queue_position")
+SEEN_ALONE = ("hyperparameters", "result", "commits", "data", "phases", "queue_position", "requeue")
 
 RESOLVED = ("spec", "hyperparameters", "placement", "metadata")
 

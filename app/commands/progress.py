@@ -94,6 +94,9 @@ def _picture(job: JobDetail, series: list[JobMetricOut]) -> "Group":
 def standing(job: JobDetail) -> str:
     """A job in a line."""
     parts = [job.status, job.phase or ""]
+    if job.requeue:
+        why = job.requeue.message or job.requeue.reason
+        parts.append(f"again from {job.requeue.next_try_at:%H:%M:%S} UTC: {why}")
     if job.queue_position:
         parts.append(f"number {job.queue_position} in the queue")
     if job.progress and job.phase:

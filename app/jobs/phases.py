@@ -1,11 +1,11 @@
 """What a job did when: the phases of its present run, as its events tell them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from pydantic import BaseModel
 
-from app.jobs.states import CLAIM, MOVES, RETRY, SUBMIT, TERMINAL
+from app.jobs.states import CLAIM, MOVES, REQUEUE, RETRY, SUBMIT, TERMINAL
 
 PHASE = "phase"  # the event of a phase that is told by who works, and named in its data
 
@@ -25,6 +25,16 @@ class JobPhase(BaseModel):
     """Null while it lasts."""
 
 
+class JobRequeue(BaseModel):
+    reason: str
+    """The code of the error that ended the attempt, or `worker_stopped`, `trainer_stopped`,
+    `lease_expired`."""
+    message: str | None
+    """Of the error, where there was one."""
+    next_try_at: datetime
+    """No worker takes the job before."""
+
+
 class Change(BaseModel):
     """An event that begins a phase or ends the run."""
 
@@ -32,6 +42,8 @@ class Change(BaseModel):
     phase: str | None
     attempt: int
     at: datetime
+    reason: str | None = None
+    message: str | None = None
 
     @classmethod
     def of_submitted(cls, at: datetime) -> "Change":
@@ -55,3 +67,11 @@ def phases(changes: Iterable[Change]) -> list[JobPhase]:
             fields = {"phase": phase, "attempt": change.attempt, "started_at": change.at}
             found.append(JobPhase(**fields, finished_at=None))
     return found
+
+
+def requeue(changes: Sequence[Change], next_try_at: datetime) -> JobRequeue | None:
+    """Why the job is in the queue again, if that is the last that became of it."""
+    if not changes or changes[-1].type != REQUEUE.event:
+        return None
+    last = changes[-1]
+    return JobRequeue(reason=last.reason or "", message=last.message, next_try_at=next_try_at)

@@ -92,15 +92,18 @@ def shown() -> Select[Job, Any, int | None]:
 def _changes() -> ColumnElement[Any]:
     at = JobEvent.created_at.label("at")
     phase = JobEvent.data["phase"].as_string().label("phase")
+    # Why an attempt ended: a job that is tried again would look like one that hangs.
+    reason = JobEvent.data["reason"].as_string().label("reason")
+    message = JobEvent.data["error", "message"].as_string().label("message")
     newest = (
-        select(JobEvent.seq, JobEvent.type, phase, JobEvent.attempt, at)
+        select(JobEvent.seq, JobEvent.type, phase, JobEvent.attempt, at, reason, message)
         .where(JobEvent.job_id == Job.id, JobEvent.type.in_(sorted({*BEGINS, PHASE})))
         .order_by(JobEvent.seq.desc())
         .limit(MOST_CHANGES)
         .correlate(Job)
         .subquery()
     )
-    names = ("type", "phase", "attempt", "at")
+    names = ("type", "phase", "attempt", "at", "reason", "message")
     pairs = [part for name in names for part in (literal_column(f"'{name}'"), newest.c[name])]
     change = func.jsonb_build_object(*pairs)
     return select(func.jsonb_agg(change).aggregate_order_by(newest.c.seq)).scalar_subquery()

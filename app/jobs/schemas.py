@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
 
-from app.jobs.phases import JobPhase
+from app.jobs.phases import JobPhase, JobRequeue
 from app.jobs.states import Status
 from pst_core.fields import Int, Strict, Text
 from pst_core.recipes import Hyperparameters
@@ -131,4 +131,6 @@ class JobDetail(JobSummary):
     queue_position: int | None = None
     """1 for the queued job that is taken next, as things are; 1000 stands for all behind. Null
     unless it is queued, and while it waits for another."""
+    requeue: JobRequeue | None = None
+    """Why the queued job is in the queue again after an attempt; null otherwise."""
     result: Report | None

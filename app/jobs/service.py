@@ -11,7 +11,7 @@ from app.ids import new_id
 from app.jobs import moves, queries, submission
 from app.jobs.changes import ChangedJobs
 from app.jobs.filters import Filters
-from app.jobs.phases import Change, phases
+from app.jobs.phases import Change, phases, requeue
 from app.jobs.references import check
 from app.jobs.schemas import JobCreate, JobDetail, ResolvedJob
 from app.jobs.states import RETRY, TERMINAL, Status
@@ -118,7 +118,11 @@ async def look(
 
 
 def _detail(job: Job, changes: Sequence[Change], position: int | None) -> JobDetail:
-    shown = {"phases": phases(changes), "queue_position": position}
+    shown = {
+        "phases": phases(changes),
+        "queue_position": position,
+        "requeue": requeue(changes, job.not_before),
+    }
     return JobDetail.model_validate(job).model_copy(update=shown)
 
 

@@ -103,6 +103,43 @@ def test_no_eta_is_told_before_this_attempt_has_told_of_progress(
     assert (before, requeued, show(client, job_id)["eta"]) == (None, None, None)
 
 
+def test_a_job_that_is_tried_again_says_why_and_from_when(
+    client: TestClient, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    job_id = submit(sessions, key.project_id)
+    job = claim(sessions)
+    error = {"code": "hub_unavailable", "message": "The hub cannot be reached."}
+    data = {"reason": "hub_unavailable", "error": error}
+    with sessions.begin() as session:
+        for statement in moves.leave_running(REQUEUE, job.id, job.attempt, data=data):
+            session.scalars(statement).all()
+
+    requeue = show(client, job_id)["requeue"]
+
+    next_try = job_row(sessions, job_id).not_before.astimezone(UTC).replace(tzinfo=None)
+    assert requeue == {
+        "reason": error["code"],
+        "message": error["message"],
+        "next_try_at": next_try.isoformat() + "Z",
+    }
+
+
+def test_a_lost_attempt_is_a_reason_without_a_message_until_the_next_begins(
+    client: TestClient, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    job_id = submit(sessions, key.project_id)
+    before = show(client, job_id)["requeue"]
+    claim(sessions, lease_seconds=30)
+    let_pass(sessions, job_id, 3600)
+    sweep(sessions, REQUEUE)
+    requeue = show(client, job_id)["requeue"]
+    let_pass(sessions, job_id, 3600)
+    claim(sessions)
+
+    assert (requeue["reason"], requeue["message"]) == ("lease_expired", None)
+    assert (before, show(client, job_id)["requeue"]) == (None, None)
+
+
 @pytest.mark.parametrize("move", [REQUEUE, PAUSE_RUNNING, FAIL, SUCCEED], ids=lambda m: m.event)
 def test_device_seconds_count_over_attempts_and_runs(
     client: TestClient, sessions: sessionmaker[Session], key: NewKey, move: Move
