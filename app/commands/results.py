@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -49,8 +49,18 @@ def events(
             if as_json:
                 emit(event)
             else:
-                line = f"{event.seq}  {moment(event.created_at)}  {event.type}  {event.data or ''}"
+                line = f"{event.seq}  {moment(event.created_at)}  {event.type}  {_told(event.data)}"
                 typer.echo(printable(line))
+
+
+def _told(data: Mapping[str, object]) -> str:
+    """What an event says, for people."""
+    pairs = (
+        f"{name}: {_told(value) if isinstance(value, dict) else value}"
+        for name, value in data.items()
+        if value is not None
+    )
+    return ", ".join(pairs)
 
 
 def report(context: typer.Context, job_id: JobArgument, as_json: JsonOption = False) -> None:

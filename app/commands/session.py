@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Annotated
 
 import typer
@@ -18,6 +19,10 @@ JsonOption = Annotated[
 # For a completion nobody waits.
 HASTE = Patience(first=0.0, outage=0.0)
 COMPLETIONS = 30
+KEY_REMEDY = (
+    "Set PST_API_KEY to the whole key, or run `pst login`; where the service runs, "
+    "`pst keys create` makes one."
+)
 
 
 @contextmanager
@@ -73,8 +78,10 @@ def tell(error: ClientError) -> None:
                 typer.echo(printable(f"  {each.field}: {each.message}"), err=True)
             elif each.field not in str(error):
                 typer.echo(printable(f"  field: {each.field}"), err=True)
-    if error.remedy:
-        typer.echo(printable(f"  remedy: {error.remedy}"), err=True)
+    is_of_key = isinstance(error, RefusedError) and error.status == HTTPStatus.UNAUTHORIZED
+    # Here nobody writes headers.
+    if remedy := KEY_REMEDY if is_of_key else error.remedy:
+        typer.echo(printable(f"  remedy: {remedy}"), err=True)
 
 
 def complete_job(incomplete: str) -> list[str]:

@@ -158,22 +158,32 @@ def _database() -> Iterator["Session"]:
     from sqlalchemy.orm import Session
 
     from app.backends import running_backends
-    from app.db import sync_engine
+    from app.db import SchemaError, sync_engine
     from app.embedded import EmbeddedError
     from app.problems import Problem
+    from app.schema import check
     from app.settings import SettingsError, read_settings
 
     try:
+        chosen = read_settings()
+        if chosen.database_url is None and not (chosen.data / "postgres").exists():
+            typer.echo(
+                f"pst: no service has run in {chosen.data.resolve()}: run this in the folder of "
+                "`pst serve`, or set PST_DATA to what it keeps its data in",
+                err=True,
+            )
+            raise typer.Exit(1)
         with (
-            running_backends(read_settings()) as settings,
+            running_backends(chosen) as settings,
             Session(sync_engine(settings.database_url or "")) as session,
             session.begin(),
         ):
+            check(session.connection())
             yield session
     except Problem as problem:
         typer.echo(f"pst: {problem.detail}", err=True)
         raise typer.Exit(1) from None
-    except (EmbeddedError, SettingsError) as error:
+    except (EmbeddedError, SchemaError, SettingsError) as error:
         typer.echo(f"pst: {error}", err=True)
         raise typer.Exit(1) from None
 

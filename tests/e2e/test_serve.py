@@ -5,7 +5,9 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -16,11 +18,14 @@ PST = [sys.executable, "-P", "-m", "app"]
 
 
 def pst(
-    *arguments: str, data: Path, cwd: Path | None = None, **variables: str
+    *arguments: str,
+    data: Path,
+    cwd: Path | None = None,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*PST, *arguments],
-        env=os.environ | variables | {"PST_DATA": str(data)},
+        env={**os.environ, **variables, "PST_DATA": str(data)},
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -62,8 +67,10 @@ def test_a_storage_that_cannot_be_is_told_once_and_nothing_is_started(
     ended = pst(
         *("serve", "--port", "0"),
         data=tmp_path / "data",
-        PST_STORAGE_URL="s3://checkpoints",
-        PST_STORAGE_OPTIONS=options or json.dumps(bucket.options),
+        variables={
+            "PST_STORAGE_URL": "s3://checkpoints",
+            "PST_STORAGE_OPTIONS": options or json.dumps(bucket.options),
+        },
     )
 
     assert ended.returncode == 1
@@ -75,7 +82,7 @@ def test_a_storage_that_cannot_be_is_told_once_and_nothing_is_started(
 
 def test_a_key_made_beside_a_running_service_is_let_in(service: Service) -> None:
     name = ("--name", "ci")
-    made = pst("keys", "create", *name, "--json", data=service.data, **service.variables)
+    made = pst("keys", "create", *name, "--json", data=service.data, variables=service.variables)
 
     new = json.loads(made.stdout)
     headers = {"Authorization": f"Bearer {new['key']}"}

@@ -117,6 +117,13 @@ def test_waiting_with_a_folder_leaves_every_format_in_it(
         assert got.read_bytes() == (folder / "pst.json").read_bytes()
 
 
+def test_a_key_that_is_refused_is_told_where_it_comes_from(pst: Pst) -> None:
+    refused = pst.run("jobs", "list", PST_API_KEY="pst_no")
+
+    assert "Set PST_API_KEY" in refused.stderr
+    assert "Authorization" not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "code"),
     [
@@ -230,5 +237,6 @@ def test_events_and_report_are_told(
     publish(sessions, settings, running, checkpoints, result=outcome(running, None))
 
     assert [event["type"] for event in pst.read("jobs", "events", running.id)][-1] == "succeeded"
+    assert "started  worker: test" in pst.say("jobs", "events", running.id)
     assert pst.read("jobs", "report", running.id)[0]["outcome"]["sparsity"] == 0.5
     assert "accuracy" in pst.say("jobs", "report", running.id)

@@ -1,6 +1,7 @@
 """``pst keys`` and ``pst projects``: what an operator does at the console."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,3 +102,15 @@ def test_quotas_of_a_project_that_is_not_there_are_refused(console: Console) -> 
     result = console.pst("projects", "limit", "nobody")
 
     assert (result.exit_code, result.stderr) == (1, "pst: There is no such project.\n")
+
+
+def test_where_no_service_has_run_nothing_is_made(tmp_path: Path) -> None:
+    data = tmp_path / "pst-data"
+    nowhere = {"PST_DATA": str(data), "PST_DATABASE_URL": "", "PST_BROKER_URL": ""}
+    made = CliRunner().invoke(cli, ["keys", "create", "--name", "ci"], env=nowhere)
+
+    assert made.exit_code == 1
+    (line,) = made.stderr.splitlines()
+    assert str(data) in line
+    assert "PST_DATA" in line
+    assert not data.exists()
