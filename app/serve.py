@@ -98,6 +98,7 @@ def serve(
         EmbeddedError: An embedded server cannot be had.
         StorageSettingsError: The settings of the storage are wrong.
     """
+    say(f"Starting in {settings.data.resolve()}: the servers first, then the API and workers …")
     _check_storage(settings, say)
     # From here on signals are waited for, not handled: nothing is interrupted half-way.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -108,10 +109,9 @@ def serve(
     ):
         logs.configure(connected)
         upgrade(connected.database_url or "")
-        _first_key(connected, say)
         processes = _processes(connected, listener, devices)
         try:
-            _run(processes, f"http://{host}:{listener.getsockname()[1]}", say)
+            _run(processes, f"http://{host}:{listener.getsockname()[1]}", connected, say)
         finally:
             _stop(processes, settings.grace_seconds + STOP_MARGIN)
 
@@ -136,7 +136,9 @@ def _processes(settings: Settings, listener: socket.socket, devices: str) -> lis
     ]
 
 
-def _run(processes: Sequence[Managed], url: str, say: Callable[[str], None]) -> None:
+def _run(
+    processes: Sequence[Managed], url: str, settings: Settings, say: Callable[[str], None]
+) -> None:
     deadline = time.monotonic() + READY_SECONDS
     ready = False
     while True:
@@ -144,6 +146,8 @@ def _run(processes: Sequence[Managed], url: str, say: Callable[[str], None]) -> 
             process.tend()
         if not ready and _is_ready(url):
             ready = True
+            # Said last: what the processes log at their start would carry it away.
+            _first_key(settings, say)
             say(f"pst-service is ready at {url} (docs at {url}/docs); Ctrl-C stops it.")
         if not ready and time.monotonic() > deadline:
             raise ServeError(f"the API does not answer at {url}; see its messages above")

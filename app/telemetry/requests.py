@@ -22,6 +22,7 @@ logger = logging.getLogger("app.access")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OWN = frozenset({"method", "route", "key_id"})  # of our making, with no secret to look for
 LEFT = 499  # as nginx has it
+PROBES = frozenset({"/healthz", "/readyz"})  # asked every few seconds: logged if they fail
 OTHER = "other"  # a method or path that is none of ours: callers must not make series
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -109,7 +110,8 @@ class Observe:
             ended = time.perf_counter()
             self.metrics.under_way.dec()
             self._note(scope, answer.status, (answer.began or ended) - began)
-            if logger.isEnabledFor(logging.INFO):
+            is_noise = route_of(scope) in PROBES and answer.status < HTTPStatus.BAD_REQUEST
+            if logger.isEnabledFor(logging.INFO) and not is_noise:
                 _log(scope, answer.status, ended - began, answer.sent)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:

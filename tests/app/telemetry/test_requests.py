@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from app.db import async_engine
 from app.jobs import service
 from app.jobs.tables import Job
 from app.projects.service import NewKey
@@ -111,6 +112,20 @@ def test_a_request_is_one_line_of_the_log_without_its_path_or_key(
     }
     assert fields["bytes"] > 0
     assert key not in json.dumps(fields)
+
+
+def test_probes_are_logged_only_when_they_fail(
+    api: FastAPI, client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "app.access"):
+        client.get("/healthz")
+        client.get("/readyz")
+        assert [record.name for record in caplog.records if record.name == "app.access"] == []
+        api.state.engine = async_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+        assert client.get("/readyz").status_code == 503
+
+    (record,) = [record for record in caplog.records if record.name == "app.access"]
+    assert vars(record)["fields"]["route"] == "/readyz"
 
 
 def test_bytes_that_the_kernel_sends_are_in_the_log_too(
