@@ -85,7 +85,7 @@ def test_what_is_wrong_with_a_form_stands_at_its_field(signed_in: Page) -> None:
     field = signed_in.get_by_label("Sparsity")
     expect(field).to_have_attribute("aria-invalid", "true")
     expect(field).to_have_value("90")
-    expect(field).to_have_accessible_description(re.compile("^Input should be less than 1"))
+    expect(field).to_have_accessible_description(re.compile("^a share, not per cent"))
     # What else was written is still there.
     expect(signed_in.get_by_label("Model")).to_have_value(str(SPEC["model"]))
 
