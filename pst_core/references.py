@@ -114,7 +114,7 @@ def parse_reference(text: str) -> Reference:
     scheme, colon, rest = text.partition(":")
     # As transformers and the hubs write it.
     if not colon:
-        if Path(text).suffix in FILES:
+        if Path(text).suffix.lower() in FILES:
             raise ValueError(
                 f"{text} looks like a file: write file:{text} for one that lies with the service, "
                 "or upload it and write the ds_… that it gets; a repository is hub:ORG/NAME"
@@ -167,8 +167,7 @@ def locate_model(text: str, *, roots: Sequence[Path]) -> Path:
         raise ModelNotFoundError(
             f"{text} is not a model folder below the configured roots.",
             field="model",
-            remedy="Name a folder with config.json and *.safetensors, or a .gguf file, below one "
-            "of them: PST_FILE_ROOTS says which they are.",
+            remedy="Name a folder with config.json and *.safetensors, or a .gguf file, below one.",
         )
     return folder
 
@@ -193,8 +192,7 @@ def locate_dataset(text: str, *, roots: Sequence[Path]) -> DataSource:
         raise InvalidDatasetError(
             f"{text} is not a file or folder below the configured roots.",
             field="dataset.ref",
-            remedy="Name a file of rows, or a folder with train.* and test.*, below one of them: "
-            "PST_FILE_ROOTS says which they are. Or upload it: `pst datasets upload`.",
+            remedy="Name a file of rows, or a folder with train.* and test.*, below a root.",
         )
     return DataSource(path=path)
 

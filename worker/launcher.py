@@ -68,6 +68,7 @@ class Launcher:
                 return
 
     def _run_one(self) -> bool:
+        """Whether it ran one, and may well run another: a host that is broken takes no more."""
         # A process a job: what a job leaks or breaks ends with it.
         supervisor = subprocess.Popen(
             [sys.executable, "-P", "-m", "worker.supervisor", *self._devices],
@@ -79,7 +80,7 @@ class Launcher:
         if supervisor.returncode != 0:
             status = supervisor.returncode
             logger.error("a supervisor ended with status %d; its lease will expire", status)
-        return listener.began
+        return listener.began and supervisor.returncode == 0
 
     def _hear_out(self, supervisor: subprocess.Popen[bytes], listener: Listener) -> None:
         """Count what a supervisor tells until it ends."""

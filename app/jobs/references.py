@@ -3,7 +3,7 @@
 What only reading them can tell fails the job later.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,6 +19,7 @@ from pst_core.errors import (
     HubDisabledError,
     InvalidDatasetError,
     ModelNotFoundError,
+    PstError,
 )
 from pst_core.references import (
     PACKAGED_DATASETS,
@@ -29,6 +30,12 @@ from pst_core.references import (
     parse_reference,
 )
 from pst_core.spec import CompressionSpec
+
+# What the core knows nothing of.
+ROOTS = (
+    " The operator names the roots in PST_FILE_ROOTS. Rows of yours can be uploaded instead: "
+    "`pst datasets upload`, POST /datasets."
+)
 
 
 async def check(
@@ -82,9 +89,9 @@ def check_references(spec: CompressionSpec, settings: Settings) -> None:
             remedy="A model is a whole one: hub:ORG/NAME, with @REVISION behind it or not.",
         )
     if model.scheme not in ("hub", "job"):
-        locate_model(spec.model, roots=settings.file_roots)
+        _locate(locate_model, spec.model, settings)
     if dataset.scheme not in ("hub", "dataset"):
-        locate_dataset(spec.dataset.ref, roots=settings.file_roots)
+        _locate(locate_dataset, spec.dataset.ref, settings)
     columns = packaged_columns(spec.dataset.ref)
     for role, column in spec.columns().items():
         if columns is not None and column not in columns:
@@ -93,6 +100,15 @@ def check_references(spec: CompressionSpec, settings: Settings) -> None:
                 field=f"dataset.columns.{role}",
                 remedy=f"Its columns are: {', '.join(columns)}.",
             )
+
+
+def _locate(locate: Callable[..., object], text: str, settings: Settings) -> None:
+    try:
+        locate(text, roots=settings.file_roots)
+    except PstError as error:
+        if parse_reference(text).scheme == "file":
+            error.remedy += ROOTS
+        raise
 
 
 async def check_base(session: AsyncSession, project_id: str, spec: CompressionSpec) -> None:

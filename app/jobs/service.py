@@ -39,7 +39,7 @@ async def submit(
     # As the database has it, defaults and times included; and what there was before.
     submitted = await session.execute(*submission.submit(row))
     job, since, position, jobs, stored = submitted.one()
-    quotas.check(own, (jobs, stored), settings, more=1)
+    await quotas.check(session, own, (jobs, stored), settings, more=1)
     return _detail(job, [Change.of_submitted(since)], position)
 
 

@@ -61,7 +61,7 @@ async def admit(session: AsyncSession, settings: Settings, project_id: str, *, m
         Problem: 429, with the quota, and what to do.
     """
     own, used = await _standing(session, project_id)
-    check(own, used, settings, more)
+    await check(session, own, used, settings, more=more)
 
 
 async def grant(
@@ -87,19 +87,29 @@ async def grant(
     return min(free, needed + GRANTED_AHEAD) if held else needed
 
 
-def check(own: Own, used: Used, settings: Settings, more: int) -> None:
-    """Refuse so many more jobs where that would be too many; as `admit`, with what was read."""
+async def check(
+    session: AsyncSession, own: Own, used: Used, settings: Settings, *, more: int
+) -> None:
+    """As `admit`, by what was read. A refusal undoes what the transaction has written.
+
+    Jobs may be there by then, and who catches the refusal commits.
+    """
+    if (refusal := _refusal(own, used, settings, more)) is not None:
+        await session.rollback()
+        raise refusal
+
+
+def _refusal(own: Own, used: Used, settings: Settings, more: int) -> Problem | None:
     max_jobs, max_bytes = own
     max_jobs = settings.max_queued_jobs if max_jobs is None else max_jobs
     max_bytes = settings.max_stored_bytes if max_bytes is None else max_bytes
     jobs, stored = used
     if jobs + more > max_jobs:
-        raise exceeded(
+        return exceeded(
             f"queued_jobs: {max_jobs} jobs of the project may wait or be paused, and as many do.",
             "Wait until some have started, or cancel some.",
         )
-    if stored >= max_bytes:
-        raise _too_much_stored(stored, max_bytes, 0)
+    return _too_much_stored(stored, max_bytes, 0) if stored >= max_bytes else None
 
 
 async def _standing(session: AsyncSession, project_id: str) -> tuple[Own, Used]:

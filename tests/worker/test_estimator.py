@@ -132,18 +132,26 @@ def test_data_that_was_uploaded_is_read(
     assert Forecast.model_validate(found.forecast).data.labels == 2
 
 
-def test_while_the_storage_is_away_an_estimate_is_tried_again_soon_and_then_fails_by_it(
-    settings: Settings, sessions: sessionmaker[Session], key: NewKey, bucket: Bucket
-) -> None:
-    away = bucket.settings(settings, storage_timeout_seconds=0.2)
-    dataset = datasets.ready(sessions, settings, key.project_id)
-    estimate_id = ask(sessions, key.project_id, SPEC | {"dataset": dataset.id})
-    bucket.fail("503")
+@pytest.fixture
+def remote(settings: Settings, bucket: Bucket) -> Settings:
+    return bucket.settings(settings, storage_timeout_seconds=0.2)
 
+
+@pytest.fixture
+def withheld(remote: Settings, sessions: sessionmaker[Session], key: NewKey, bucket: Bucket) -> str:
+    """An estimate whose data lies in a bucket that does not answer."""
+    dataset = datasets.ready(sessions, remote, key.project_id)
+    bucket.fail("503")
+    return ask(sessions, key.project_id, SPEC | {"dataset": dataset.id})
+
+
+def test_while_the_storage_is_away_an_estimate_is_tried_again_soon_and_then_fails_by_it(
+    remote: Settings, sessions: sessionmaker[Session], withheld: str
+) -> None:
     for attempt in range(1, queries.MAX_ATTEMPTS + 1):
         with pytest.raises(StorageError):
-            estimator.estimate_next(away)
-        found = row(sessions, estimate_id)
+            estimator.estimate_next(remote)
+        found = row(sessions, withheld)
         assert found.attempt == attempt
         if attempt < queries.MAX_ATTEMPTS:
             with sessions() as session:
@@ -156,24 +164,20 @@ def test_while_the_storage_is_away_an_estimate_is_tried_again_soon_and_then_fail
     assert found.status == State.FAILED
     assert found.error is not None
     assert found.error["code"] == "storage_unavailable"
-    assert not list(settings.scratch_dir.glob("*/a*"))
+    assert not list(remote.scratch_dir.glob("*/a*"))
 
 
 def test_an_estimate_is_worked_out_once_the_storage_is_back(
-    settings: Settings, sessions: sessionmaker[Session], key: NewKey, bucket: Bucket
+    remote: Settings, sessions: sessionmaker[Session], withheld: str, bucket: Bucket
 ) -> None:
-    stored = bucket.settings(settings, storage_timeout_seconds=0.2)
-    dataset = datasets.ready(sessions, stored, key.project_id)
-    estimate_id = ask(sessions, key.project_id, SPEC | {"dataset": dataset.id})
-    bucket.fail("503")
     with pytest.raises(StorageError):
-        estimator.estimate_next(stored)
+        estimator.estimate_next(remote)
     let_lease_end(sessions)
 
     bucket.heal()
-    estimator.estimate_next(stored)
+    estimator.estimate_next(remote)
 
-    found = row(sessions, estimate_id)
+    found = row(sessions, withheld)
     assert found.status == State.READY, found.error
 
 

@@ -189,6 +189,13 @@ def test_what_packages_ship_is_told_as_it_is_written(
     assert client.post("/jobs", json=spec | change).json()["remedy"] == usable
 
 
+@pytest.mark.parametrize("change", [{"model": "file:none"}, {"dataset": "file:none.csv"}])
+def test_where_files_may_lie_is_told_with_who_says_so(
+    client: TestClient, spec: dict[str, object], change: dict[str, Any]
+) -> None:
+    assert "PST_FILE_ROOTS" in client.post("/jobs", json=spec | change).json()["remedy"]
+
+
 def test_every_bad_field_is_told_at_once(client: TestClient) -> None:
     problem = client.post("/jobs", json={"sparsity": 2, "seed": -1}).json()
 

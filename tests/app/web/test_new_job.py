@@ -4,6 +4,7 @@ from html import unescape
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
@@ -104,6 +105,18 @@ def test_what_is_wrong_is_told_at_its_field(
     assert 'aria-invalid="true"' in shown
     at = "task" if "columns" in field else field.replace(".", "-")
     assert f'id="f-{at}-error"' in shown
+    assert count(sessions, Job) == 0
+
+
+def test_a_job_over_the_quota_is_refused_and_not_kept(
+    user: TestClient, api: FastAPI, sessions: sessionmaker[Session]
+) -> None:
+    api.state.settings = api.state.settings.model_copy(update={"max_queued_jobs": 0})
+
+    answer = user.post("/ui/jobs/new", data=FORM | {"do": "post"})
+
+    assert answer.status_code == 422
+    assert "queued_jobs: 0 jobs" in unescape(answer.text)
     assert count(sessions, Job) == 0
 
 
