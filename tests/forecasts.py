@@ -1,11 +1,16 @@
 """Forecasts and measurements made by hand, for tests of whoever works with them."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.estimates import queries
 from app.estimates.examples import examples
 from app.estimates.measured import Measured
+from app.estimates.states import State
 from app.estimates.tables import Estimate
 from app.examples import MORE, SMALLEST
 from app.jobs.tables import Job
@@ -34,6 +39,26 @@ def work_out(sessions: sessionmaker[Session], found: Forecast | None = None) -> 
         document = (found or forecast()).model_dump(mode="json")
         session.execute(queries.finish(estimate, document))
     return estimate
+
+
+@contextmanager
+def working_out(sessions: sessionmaker[Session]) -> Iterator[None]:
+    """Meanwhile the next one that is asked for is worked out."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.02):
+            if any(each.status == State.WAITING for each in estimates_of(sessions)):
+                work_out(sessions)
+                return
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        worker.join()
 
 
 def finished_job(

@@ -16,7 +16,7 @@ from app.commands.asked import (
 from app.commands.exits import Exit
 from app.commands.output import duration, emit, facts, say, size, table
 from app.commands.session import JsonOption, service
-from app.estimates.schemas import DeviceEstimate, EstimateDetail
+from app.estimates.schemas import KNOWN_FROM, DeviceEstimate, EstimateDetail
 
 
 def models(context: typer.Context, as_json: JsonOption = False) -> None:
@@ -79,10 +79,27 @@ def _show(found: EstimateDetail) -> None:
         facts([("field", found.error.field), ("remedy", found.error.remedy)])
     if found.forecast:
         rows = [_row(device) for device in found.devices]
-        table(("DEVICE", "FITS", "PEAK MEMORY", "TIME", "BASIS"), rows)
+        table(("DEVICE", "FITS", "PEAK MEMORY", "TIME", "TIME IS KNOWN FROM"), rows)
+        sizes = found.forecast.bytes.items()
+        known = [f"{name} {size(each.bytes)}" for name, each in sizes if each.bytes is not None]
+        facts([("weights", ", ".join(known)), *map(_remedy, found.devices)])
 
 
 def _row(each: DeviceEstimate) -> tuple[str, str, str, str, str]:
     fits = {True: "yes", False: "no", None: "unknown"}[each.fits]
     total = duration(each.seconds.total) if each.seconds.total is not None else "unknown"
-    return each.device.name, fits, size(each.memory.peak_bytes), total, each.seconds.basis
+    known_from = KNOWN_FROM[each.seconds.basis]
+    return each.device.name, fits, size(each.memory.peak_bytes), total, known_from
+
+
+def _remedy(each: DeviceEstimate) -> tuple[str, str | None]:
+    """What to change in the spec where the job does not fit a device."""
+    if each.change is None:
+        larger = (
+            f"does not fit {each.device.name}, whatever is changed" if each.fits is False else None
+        )
+        return "memory", larger
+    changes = [f"{name} {value}" for name, value in each.change.hyperparameters.items()]
+    changes += [f"baseline {each.change.baseline}"] if each.change.baseline else []
+    peak = size(each.change.peak_memory_bytes)
+    return "memory", f"with {', '.join(changes)} it takes {peak}, and fits {each.device.name}"

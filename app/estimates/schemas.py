@@ -15,6 +15,14 @@ class EstimateCreate(JobCreate):
     """A job, as `POST /jobs` takes it; nothing of it is run."""
 
 
+# What `Seconds.basis` means, for who meets it without this page.
+KNOWN_FROM = {
+    "measured": "jobs like it here",
+    "rate": "the speed of other jobs here",
+    "default": "no job yet: a rough guess",
+}
+
+
 class Seconds(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 

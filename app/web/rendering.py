@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from app.charts.scales import size
+from app.estimates.schemas import KNOWN_FROM
 
 # What changes the direction of the text around it, and what a terminal or an eye takes for
 # something else: such a character is shown by its name.
@@ -106,7 +107,7 @@ ENVIRONMENT.filters |= {
     "size": size,
     "short": short,
 }
-ENVIRONMENT.globals["asset"] = asset
+ENVIRONMENT.globals |= {"asset": asset, "known_from": KNOWN_FROM}
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:

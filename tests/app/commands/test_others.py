@@ -16,6 +16,7 @@ from tests import datasets
 from tests.app.commands.conftest import Pst
 from tests.app.conftest import SPEC
 from tests.app.sweeps.conftest import Succeed
+from tests.forecasts import GPU, finished_job, working_out
 from tests.jobs import submit
 
 SWEEP = (
@@ -172,3 +173,19 @@ def test_the_best_point_is_at_the_top_and_the_smallest_at_the_left() -> None:
     assert lines[13].endswith("·")
     middle = next(line for line in lines[1:13] if "●" in line)
     assert middle.index("●") == lines[0].index("│") + 1
+
+
+def test_an_estimate_tells_time_memory_bytes_and_what_to_change(
+    pst: Pst, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    small = GPU.model_copy(update={"memory_bytes": 1_900_000_000})
+    finished_job(sessions, key.project_id, step_seconds=0.5, device=small)
+    spec = ("--model", str(SPEC["model"]), "--dataset", str(SPEC["dataset"]), "--sparsity", "0.9")
+
+    with working_out(sessions):
+        shown = pst.say("estimate", *spec, "--set", "hyperparameters.batch_size=30")
+
+    (row,) = (line for line in shown.splitlines() if line.startswith(GPU.name))
+    assert "the speed of other jobs here" in row
+    assert "packed" in shown
+    assert "with accumulation 2 it takes" in shown

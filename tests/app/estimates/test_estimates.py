@@ -1,6 +1,5 @@
 """Estimates over HTTP: asked for like jobs, worked out elsewhere, shown with what they rest on."""
 
-import threading
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.estimates import service
 from app.projects.service import NewKey
 from pst_core.forecast import DeviceClass
-from tests.forecasts import CPU, GPU, estimates_of, finished_job, forecast, work_out
+from tests.forecasts import CPU, GPU, estimates_of, finished_job, forecast, work_out, working_out
 
 Spec = dict[str, object]
 
@@ -48,18 +47,8 @@ def test_what_is_not_done_in_time_is_told_later(
 def test_what_is_done_while_the_caller_waits_is_answered_at_once(
     client: TestClient, sessions: sessionmaker[Session], spec: Spec
 ) -> None:
-    committed = threading.Event()
-
-    def work() -> None:
-        while not committed.wait(0.02):
-            if estimates_of(sessions):
-                committed.set()
-        work_out(sessions)
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    answer = ask(client, spec, wait=10)
-    worker.join()
+    with working_out(sessions):
+        answer = ask(client, spec, wait=10)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
 
