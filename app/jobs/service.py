@@ -36,11 +36,11 @@ async def submit(
     await check(session, settings, project_id, request)
     own = await quotas.hold(session, project_id)
     row = row_of(project_id, request)
-    # As the database has it, defaults and times included; and what there was before.
-    submitted = await session.execute(*submission.submit(row))
-    job, since, position, jobs, stored = submitted.one()
-    await quotas.check(session, own, (jobs, stored), settings, more=1)
-    return _detail(job, [Change.of_submitted(since)], position)
+    submitted = (await session.execute(*submission.submit(row))).mappings().one()
+    used = (submitted["jobs"], submitted["stored"])
+    await quotas.check(session, own, used, settings, more=1)
+    job = submission.stored(row, submitted)
+    return _detail(job, [Change.of_submitted(submitted["since"])], submitted["position"])
 
 
 def row_of(project_id: str, request: JobCreate, *, sweep_id: str | None = None) -> dict[str, Any]:

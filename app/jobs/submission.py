@@ -4,41 +4,73 @@ Every other change of a job is in moves.py.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, select, true
+from sqlalchemy import RowMapping, Select, bindparam, insert, inspect, select, true
 from sqlalchemy.orm import aliased
 
-from app.jobs.changes import COLUMNS, NO_DATA, parts_of
+from app.jobs.changes import NO_DATA, parts_of
 from app.jobs.states import SUBMIT
 from app.jobs.tables import Job
 from app.jobs.turns import queue_position
 from app.projects import quotas
 
-Submitted = Select[Job, datetime, int | None, int, int]
+Submitted = Select[Any]
+
+# Of each job that is inserted, beside what it is given.
+_FIRST: Mapping[str, Any] = {"status": SUBMIT.target, "event_seq": 1}
+# What its event, its deliveries and its place in the queue are made of.
+_TOLD = frozenset({
+    *("id", "project_id", "waits_for", "status", "device", "priority"),
+    *("run", "attempt", "event_seq"),
+})  # fmt: skip
 
 
 def submit(job: Mapping[str, Any]) -> tuple[Submitted, Mapping[str, Any]]:
     """Insert a job, given by its columns: the statement and its parameters.
 
-    It gives back the job as the database has it, since when it is, and its place in the queue;
-    and `quotas.usage` of its project, without it.
+    It gives back what `stored` makes the job of; since when it is there (``since``), its place in
+    the queue (``position``), and `quotas.usage` of its project without it.
     """
     values = {f"new_{name}": value for name, value in job.items()}
     return _insertion(tuple(job)), values | {quotas.MINE.key: job["project_id"]}
 
 
+def stored(job: Mapping[str, Any], inserted: RowMapping) -> Job:
+    """The job as the database has it: what it was given, and what the database decides."""
+    decided = {name: inserted[name] for name in _decided(tuple(job))}
+    return Job(**job, **_FIRST, **decided)
+
+
 @cache
 def _insertion(names: tuple[str, ...]) -> Submitted:
-    # Built once for the columns that are given: to do so costs more than to run it.
+    # Built once for the columns that are given: to do so costs more than to run it. It names no
+    # column twice that nobody reads: the driver parses texts above 4,096 characters each time.
     values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
-    inserted = insert(Job).values(status=SUBMIT.target, event_seq=1, **values)
-    moved = inserted.returning(*COLUMNS).cte("moved")
+    read = _TOLD.union(_decided(names))
+    returned = (each.columns[0] for each in inspect(Job).column_attrs if each.key in read)
+    moved = insert(Job).values(**_FIRST, **values).returning(*returned).cte("moved")
     job = aliased(Job, moved)
     logged, *told = parts_of(moved, SUBMIT.event, NO_DATA)
     since = select(logged.c.created_at).scalar_subquery()
     used = quotas.usage().subquery()
-    submitted = select(job, since, queue_position(job), used.c.jobs, used.c.stored)
+    submitted = select(
+        *(getattr(job, name) for name in _decided(names)),
+        since.label("since"),
+        queue_position(job).label("position"),
+        used.c.jobs,
+        used.c.stored,
+    )
     return submitted.join(used, true()).add_cte(*told)
+
+
+@cache
+def _decided(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns with a default that are not given; all others are null."""
+    return tuple(
+        attribute.key
+        for attribute in inspect(Job).column_attrs
+        if attribute.columns[0].server_default is not None
+        and attribute.key not in (*names, *_FIRST)
+    )

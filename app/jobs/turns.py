@@ -5,7 +5,7 @@ The claim itself is a move, in moves.py.
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, select
+from sqlalchemy import ColumnElement, Select, case, func, select, tuple_
 from sqlalchemy.orm import aliased
 
 from app.jobs.states import Status
@@ -74,8 +74,6 @@ def queue_position(job: type[Job]) -> ColumnElement[int | None]:
     One that waits for another has none, and stands in nobody's way.
     """
     other = aliased(Job)
-    mine, theirs = busy(job), busy(other)
-    sooner = (theirs < mine) | ((theirs == mine) & (other.id < job.id))
     ahead = (
         select(other.id)
         .where(
@@ -84,7 +82,7 @@ def queue_position(job: type[Job]) -> ColumnElement[int | None]:
             ~waits(other),
             # Jobs for other devices do not stand in its way.
             (other.device == "any") | (job.device == "any") | (other.device == job.device),
-            (other.priority > job.priority) | ((other.priority == job.priority) & sooner),
+            tuple_(other.priority, busy(job), job.id) > tuple_(job.priority, busy(other), other.id),
         )
         .limit(MOST_AHEAD - 1)
         .correlate(job)
