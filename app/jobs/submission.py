@@ -45,8 +45,8 @@ def stored(job: Mapping[str, Any], inserted: RowMapping) -> Job:
 
 @cache
 def _insertion(names: tuple[str, ...]) -> Submitted:
-    # Built once for the columns that are given: to do so costs more than to run it. It names no
-    # column twice that nobody reads: the driver parses texts above 4,096 characters each time.
+    # Built once for the columns that are given: to do so costs more than to run it. Short, too: the
+    # driver parses what has more than 4,096 characters each time anew.
     values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
     read = _TOLD.union(_decided(names))
     returned = (each.columns[0] for each in inspect(Job).column_attrs if each.key in read)

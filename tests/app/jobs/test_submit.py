@@ -14,6 +14,7 @@ from app.jobs.tables import Job, JobEvent
 from app.main import create_app
 from app.projects.service import NewKey
 from app.settings import Settings
+from tests.app.statements import counted
 
 NO_JOB = "job_" + "0" * 32
 
@@ -33,6 +34,18 @@ def test_a_posted_job_is_queued_and_says_where_it_is(
     assert answer.headers["location"] == f"/jobs/{job['id']}"
     assert int(answer.headers["retry-after"]) > 0
     assert client.get(answer.headers["location"]).json() == job
+
+
+def test_posting_takes_few_statements_that_the_driver_keeps_parsed(
+    api: FastAPI, client: TestClient, spec: dict[str, object]
+) -> None:
+    client.post("/jobs", json=spec)
+
+    with counted(api) as sent:
+        client.post("/jobs", json=spec)
+
+    assert len(sent) == 2
+    assert max(map(len, sent)) <= 4096  # psycopg's MAX_CACHED_STATEMENT_LENGTH
 
 
 def test_a_posted_job_shows_every_value_it_will_use(
