@@ -3,7 +3,8 @@
 Which matrices those are is architectures.py's, how they are scored criteria.py's and layers.py's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -89,9 +90,10 @@ def convert(model: PreTrainedModel, pruning: Pruning, hyper: Hyperparameters) ->
     """
     found = survey(model, include=pruning.include, exclude=pruning.exclude)
     criterion = CRITERIA[pruning.method]
+    deviation = _deviation(found.prunable.values()) if hyper.relative else 1.0
     # All of them first: a model with a matrix that does not fit is left as it was.
     layers = {
-        name: criterion(_matrix(name, prunable, pruning), hyper)
+        name: criterion(_matrix(name, prunable, pruning, deviation), hyper)
         for name, prunable in found.prunable.items()
     }
     for name, layer in layers.items():
@@ -102,7 +104,14 @@ def convert(model: PreTrainedModel, pruning: Pruning, hyper: Hyperparameters) ->
     return Converted(layers, transposed, found.skipped, pruning.scope)
 
 
-def _matrix(name: str, prunable: Prunable, pruning: Pruning) -> Matrix:
+def _deviation(prunable: Collection[Prunable]) -> float:
+    """The standard deviation of all entries together, about each matrix's own mean."""
+    weights = [each.module.weight.detach() for each in prunable]
+    squares = sum(float(weight.float().var(correction=0)) * weight.numel() for weight in weights)
+    return math.sqrt(squares / sum(weight.numel() for weight in weights))
+
+
+def _matrix(name: str, prunable: Prunable, pruning: Pruning, deviation: float) -> Matrix:
     module, pattern = prunable.module, pruning.pattern
     # GPT-2 stores in × out.
     weight_OI = module.weight.T.contiguous() if isinstance(module, Conv1D) else module.weight
@@ -115,7 +124,13 @@ def _matrix(name: str, prunable: Prunable, pruning: Pruning) -> Matrix:
         )
     # One threshold over all matrices leaves none for the parts of one.
     parts = prunable.parts if pruning.scope == "matrix" else (weight_OI.shape[0],)
-    return Matrix(weight_OI=weight_OI, bias_O=module.bias, parts=parts, pattern=pattern)
+    return Matrix(
+        weight_OI=weight_OI,
+        deviation=deviation,
+        bias_O=module.bias,
+        parts=parts,
+        pattern=pattern,
+    )
 
 
 @torch.no_grad()

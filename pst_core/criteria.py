@@ -17,9 +17,13 @@ from pst_core.spec import Method
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Matrix:
-    """A pretrained weight (O×I) on its way into a layer; `parts` and `pattern` as in layers.py."""
+    """A pretrained weight (O×I) on its way into a layer; `parts` and `pattern` as in layers.py.
+
+    `deviation` is the standard deviation of the entries of all the matrices that are pruned.
+    """
 
     weight_OI: Tensor
+    deviation: float
     bias_O: Tensor | None
     parts: tuple[int, ...]
     pattern: NOfM | None
@@ -31,13 +35,13 @@ Criterion = Callable[[Matrix, Hyperparameters], SparseLinear]
 def pst(matrix: Matrix, hyper: Hyperparameters) -> PSTLinear:
     """Low-rank and row and column scores on top of |W'| (Li et al. 2022, arXiv 2205.11005).
 
-    Where the recipe is relative, U V and the learned scores are measured in standard deviations of
-    the weight, and low-rank products in √r as well (rsLoRA, Kalajdzievski 2023, 2312.03732): the
-    same rates then suit every matrix and rank.
+    Where the recipe is relative, U V and the learned scores are measured in the deviation, and
+    low-rank products in √r as well (rsLoRA, Kalajdzievski 2023, 2312.03732): the same rates then
+    suit every model and rank.
     """
     scale = rank_scale = score_rank_scale = 1.0
     if hyper.relative:
-        scale = float(matrix.weight_OI.detach().float().std())
+        scale = matrix.deviation
         rank_scale, score_rank_scale = scale / hyper.rank**0.5, scale / hyper.score_rank**0.5
     return PSTLinear(
         matrix.weight_OI,

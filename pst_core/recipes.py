@@ -26,6 +26,9 @@ class Hyperparameters(Strict):
     """Tokens; longer texts are cut, and the text of causal-lm is cut into such blocks."""
     learning_rate: Rate = 5e-4
     """Of V and, divided by rate_ratio, of U (method `pst`)."""
+    density_power: Annotated[Float, Field(ge=0, le=2)] = 0.0
+    """learning_rate is divided by the target density to this power: the fewer entries are kept, the
+    further each has to move to make up for the others."""
     adapter_learning_rate: Rate = 5e-4
     """Of the adapters of the method `lora`."""
     score_learning_rate: Rate = 5e-4
@@ -61,8 +64,8 @@ class Hyperparameters(Strict):
     beta: Annotated[Float, Field(ge=0, le=1e3)] = 1.0
     """Weight of U V in the updated weight."""
     relative: Flag = False
-    """Whether alpha1, alpha2 and beta count in standard deviations of each pretrained matrix, those
-    of A B and U V divided by √rank, so that one rate suits all matrices, models and ranks."""
+    """Whether alpha1, alpha2 and beta count in the standard deviation of the pretrained matrices,
+    those of A B and U V divided by √rank, so that one rate suits all models and ranks."""
     initial_warmup: Annotated[Float, Field(ge=0, lt=1)] = 0.1
     """Share of the steps before the sparsity starts to rise."""
     final_hold: Annotated[Float, Field(ge=0, lt=1, validate_default=True)] = 0.3
@@ -126,9 +129,11 @@ PRESETS: dict[Preset, dict[str, float | int | str | bool]] = {
     # Ours: docs/method.md tells why.
     "default": {
         "relative": True,
-        "learning_rate": 0.02,
-        "score_learning_rate": 0.01,
+        "learning_rate": 0.008,
+        "density_power": 0.5,
+        "score_learning_rate": 0.008,
         "score_travel": 3.4,
+        "alpha1": 3.0,
         "rate_ratio": 16.0,
         "initial_warmup": 0.05,
         "final_hold": 0.4,

@@ -101,6 +101,14 @@ def test_layers_whose_weight_is_stored_transposed_are_told() -> None:
     assert not convert(bert(), PST, HYPER).transposed
 
 
+def test_a_relative_recipe_counts_in_one_deviation_of_all_that_is_pruned() -> None:
+    hyper, pruning = Hyperparameters(relative=True), Pruning(method="pst", exclude=("*.query",))
+    layers = convert(bert(), pruning, hyper).layers.values()
+    entries = torch.cat([layer.get_parameter("weight").flatten() for layer in layers])
+    (found,) = {layer.alpha2 for layer in layers if isinstance(layer, PSTLinear)}
+    assert found == pytest.approx(float(entries.std()), rel=1e-3)
+
+
 def test_patterns_of_names_reach_the_survey() -> None:
     pruning = Pruning(method="pst", include=["*.layer.0.*"], exclude=["*.output.*"])
     converted = convert(bert(), pruning, HYPER)
