@@ -1,8 +1,6 @@
 """Forecasts and measurements made by hand, for tests of whoever works with them."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -18,6 +16,7 @@ from pst_core.forecast import DeviceClass, Forecast
 from pst_core.report import Cost
 from pst_core.spec import CompressionSpec
 from tests.jobs import bring_to, job_row
+from tests.meanwhile import repeated
 from tests.reports import report
 
 CPU = DeviceClass(kind="cpu", name="a processor", threads=2, memory_bytes=8_000_000_000)
@@ -41,24 +40,14 @@ def work_out(sessions: sessionmaker[Session], found: Forecast | None = None) -> 
     return estimate
 
 
-@contextmanager
-def working_out(sessions: sessionmaker[Session]) -> Iterator[None]:
-    """Meanwhile the next one that is asked for is worked out."""
-    over = threading.Event()
+def working_out(sessions: sessionmaker[Session]) -> AbstractContextManager[None]:
+    """Meanwhile what is asked for is worked out."""
 
     def work() -> None:
-        while not over.wait(0.02):
-            if any(each.status == State.WAITING for each in estimates_of(sessions)):
-                work_out(sessions)
-                return
+        if any(each.status == State.WAITING for each in estimates_of(sessions)):
+            work_out(sessions)
 
-    worker = threading.Thread(target=work)
-    worker.start()
-    try:
-        yield
-    finally:
-        over.set()
-        worker.join()
+    return repeated(work, every=0.02)
 
 
 def finished_job(
