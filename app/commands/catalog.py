@@ -94,12 +94,11 @@ def _row(each: DeviceEstimate) -> tuple[str, str, str, str, str]:
 
 def _remedy(each: DeviceEstimate) -> tuple[str, str | None]:
     """What to change in the spec where the job does not fit a device."""
-    if each.change is None:
-        larger = (
-            f"does not fit {each.device.name}, whatever is changed" if each.fits is False else None
-        )
-        return "memory", larger
-    changes = [f"{name} {value}" for name, value in each.change.hyperparameters.items()]
-    changes += [f"baseline {each.change.baseline}"] if each.change.baseline else []
-    peak = size(each.change.peak_memory_bytes)
-    return "memory", f"with {', '.join(changes)} it takes {peak}, and fits {each.device.name}"
+    if each.change is not None:
+        changes = [f"{name} {value}" for name, value in each.change.hyperparameters.items()]
+        changes += [f"baseline {each.change.baseline}"] if each.change.baseline else []
+        peak = size(each.change.peak_memory_bytes)
+        return "memory", f"with {', '.join(changes)} it takes {peak}, and fits {each.device.name}"
+    if each.fits is False:
+        return "memory", f"does not fit {each.device.name}, whatever is changed"
+    return "memory", None

@@ -21,10 +21,9 @@ Submitted = Select[Any]
 # Of each job that is inserted, beside what it is given.
 _FIRST: Mapping[str, Any] = {"status": SUBMIT.target, "event_seq": 1}
 # What its event, its deliveries and its place in the queue are made of.
-_TOLD = frozenset({
-    *("id", "project_id", "waits_for", "status", "device", "priority"),
-    *("run", "attempt", "event_seq"),
-})  # fmt: skip
+_TOLD = frozenset(
+    ["id", "project_id", "waits_for", "status", "device", "priority", "run", "attempt", "event_seq"]
+)
 
 
 def submit(job: Mapping[str, Any]) -> tuple[Submitted, Mapping[str, Any]]:
