@@ -26,9 +26,6 @@ class Hyperparameters(Strict):
     """Tokens; longer texts are cut, and the text of causal-lm is cut into such blocks."""
     learning_rate: Rate = 5e-4
     """Of V and, divided by rate_ratio, of U (method `pst`)."""
-    density_power: Annotated[Float, Field(ge=0, le=2)] = 0.0
-    """learning_rate is divided by the target density to this power: the fewer entries are kept, the
-    further each has to move to make up for the others."""
     adapter_learning_rate: Rate = 5e-4
     """Of the adapters of the method `lora`."""
     score_learning_rate: Rate = 5e-4
@@ -129,8 +126,7 @@ PRESETS: dict[Preset, dict[str, float | int | str | bool]] = {
     # Ours: docs/method.md tells why.
     "default": {
         "relative": True,
-        "learning_rate": 0.008,
-        "density_power": 0.5,
+        "learning_rate": 0.012,
         "score_learning_rate": 0.008,
         "score_travel": 3.4,
         "alpha1": 3.0,

@@ -227,14 +227,7 @@ def parameter_groups(
             model.requires_grad_(requires_grad=False)
             return []
         case "pst":
-            return factor_groups(
-                model,
-                sparse,
-                hyper,
-                sparsity=spec.sparsity or 0.0,
-                new_head=new_head,
-                total_steps=total_steps,
-            )
+            return factor_groups(model, sparse, hyper, new_head=new_head, total_steps=total_steps)
         case "lora":
             found = survey(model, include=spec.include, exclude=spec.exclude)
             add_adapters(model, found.prunable, hyper)

@@ -49,7 +49,6 @@ def factor_groups(
     converted: Converted,
     hyper: Hyperparameters,
     *,
-    sparsity: float,
     new_head: bool,
     total_steps: int,
 ) -> list[ParameterGroup]:
@@ -59,7 +58,6 @@ def factor_groups(
         model: With PST layers.
         converted: Those layers.
         hyper: The recipe.
-        sparsity: What the schedule ends at.
         new_head: Whether the head starts at random.
         total_steps: Optimizer steps to come.
     """
@@ -70,11 +68,10 @@ def factor_groups(
     # The head's biases train with the head or not at all.
     vectors = biases_and_norms(model, (*scores, *head)) if hyper.train_biases_and_norms else []
     fastest = score_rate(hyper, total_steps)
-    update_rate = hyper.learning_rate / (1 - sparsity) ** hyper.density_power
     # The first group's rate is the one that is reported.
     groups = _groups(
-        ([layer.V for layer in layers], update_rate),
-        ([layer.U for layer in layers], update_rate / hyper.rate_ratio),
+        ([layer.V for layer in layers], hyper.learning_rate),
+        ([layer.U for layer in layers], hyper.learning_rate / hyper.rate_ratio),
         ([f for layer in layers for f in (layer.B, layer.R, layer.C)], fastest),
         ([layer.A for layer in layers], fastest / hyper.rate_ratio),
         (head if new_head and hyper.train_head else [], hyper.head_learning_rate),

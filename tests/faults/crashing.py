@@ -52,7 +52,7 @@ def _run(
 
 @contextmanager
 def serving(settings: Settings, arrivals: Path, crash_at: int = -1) -> Iterator[str]:
-    """The API in such a process; where it listens."""
+    """The API in such a process; where it listens. One that is to crash is left to do so."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         work = partial(_serve, listener)
         process = context.Process(target=_work, args=(work, settings, arrivals, crash_at))
@@ -60,7 +60,8 @@ def serving(settings: Settings, arrivals: Path, crash_at: int = -1) -> Iterator[
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            process.terminate()
+            if crash_at < 0:
+                process.terminate()
             process.join(300)
         assert process.exitcode == (CRASHED if crash_at >= 0 else -signal.SIGTERM)
 

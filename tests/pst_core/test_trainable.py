@@ -18,7 +18,6 @@ from tests.pst_core import tiny
 
 RATES = {
     "learning_rate": 1e-3,
-    "density_power": 0.0,
     "score_learning_rate": 2e-3,
     "head_learning_rate": 3e-3,
     "norm_learning_rate": 4e-3,
@@ -65,7 +64,7 @@ def rates(model: nn.Module, groups: Sequence[ParameterGroup]) -> dict[str, float
 def of_pst(model: PreTrainedModel, hyper: Hyperparameters, *, new_head: bool) -> dict[str, float]:
     """The rates under the method `pst`."""
     sparse = convert(model, Pruning(method="pst"), hyper)
-    groups = factor_groups(model, sparse, hyper, sparsity=0.75, new_head=new_head, total_steps=100)
+    groups = factor_groups(model, sparse, hyper, new_head=new_head, total_steps=100)
     return rates(model, groups)
 
 
@@ -140,18 +139,10 @@ def test_factors_that_start_at_random_learn_slower_by_the_ratio() -> None:
     assert {found[name] for name in factors(sparse, "BRC")} == {2e-3}
 
 
-def test_updates_learn_faster_the_fewer_entries_are_kept() -> None:
-    sparse = layers_of(tiny.classifier())
-    found = of_pst(tiny.classifier(), recipe(density_power=0.5), new_head=True)  # 25 % are kept
-    assert {found[name] for name in factors(sparse, "UV")} == {2e-3}
-    assert {found[name] for name in factors(sparse, "ABRC")} == {2e-3}
-    assert {found[name] for name in HEAD} == {3e-3}
-
-
 def test_the_reported_rate_is_that_of_the_updates() -> None:
     hyper, model = recipe("default"), tiny.classifier()
     sparse = convert(model, Pruning(method="pst"), hyper)
-    groups = factor_groups(model, sparse, hyper, sparsity=0.5, new_head=True, total_steps=10)
+    groups = factor_groups(model, sparse, hyper, new_head=True, total_steps=10)
     assert groups[0].learning_rate == hyper.learning_rate
 
 

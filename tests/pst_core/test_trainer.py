@@ -68,9 +68,7 @@ class Training:
             return full_groups(
                 self.model, self.sparse, self.hyper, new_head=True, total_steps=steps
             )
-        return factor_groups(
-            self.model, self.sparse, self.hyper, sparsity=0.5, new_head=True, total_steps=steps
-        )
+        return factor_groups(self.model, self.sparse, self.hyper, new_head=True, total_steps=steps)
 
     def changed(self) -> set[str]:
         """The weights that are no longer, bit for bit, what they were."""
