@@ -25,6 +25,7 @@ QUANT_METHOD = "pst-packed"
 VERSION = 1
 
 _MIN_DIMENSIONS = 2
+_INFINITY = {"F16": 0x7C00, "BF16": 0x7F80}  # its bits
 SAFETENSORS_DTYPES = {dtype: name for name, dtype in FLOATS.items()}
 
 
@@ -191,7 +192,8 @@ def _pack(entry: Entry, dtype: str, data: Bytes, mask: Mask | None) -> bytes | N
 def _rounded(entry: Entry, data: Bytes, value_dtype: ValueDtype) -> Bytes:
     values = data.view(FLOATS[entry.dtype])
     rounded = round_to(values, entry.dtype, value_dtype)
-    if _count_infinite(rounded, NAMES[value_dtype]) > _count_infinite(values, entry.dtype):
+    infinite = _count_infinite(rounded, NAMES[value_dtype])
+    if infinite and infinite > _count_infinite(values, entry.dtype):
         raise SpecError(
             f"Tensor {entry.name} has values that {value_dtype} cannot hold.",
             field="value_dtype",
@@ -201,9 +203,9 @@ def _rounded(entry: Entry, data: Bytes, value_dtype: ValueDtype) -> Bytes:
 
 
 def _count_infinite(values: blob.Values, dtype: str) -> int:
-    if dtype == "BF16":
-        return int(((values & 0x7FFF) == 0x7F80).sum())  # noqa: PLR2004 -- infinity's bits
-    return int(np.isinf(values).sum())
+    if dtype in _INFINITY:
+        return int(np.count_nonzero((values.view(np.uint16) & 0x7FFF) == _INFINITY[dtype]))
+    return int(np.count_nonzero(np.isinf(values)))
 
 
 def _read_blobs(packed_dir: Path) -> Iterator[tuple[str, blob.Blob, str]]:

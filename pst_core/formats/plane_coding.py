@@ -30,7 +30,8 @@ def encode_plane(plane: Bytes) -> bytes | None:
         return _shorter(head, plane)
     index = np.zeros(256, np.uint8)
     index[alphabet] = np.arange(alphabet.size)
-    groups = _group(index[plane], _bits(alphabet.size))
+    indices = np.frombuffer(plane.tobytes().translate(index.tobytes()), np.uint8)
+    groups = _group(indices, _bits(alphabet.size))
     return _shorter(head + (deflate(groups) or groups.tobytes()), plane)
 
 
@@ -52,10 +53,11 @@ def decode_plane(coded: Bytes, count: int) -> Bytes | None:
 
 def _alphabet(plane: Bytes) -> Bytes:
     """The values that occur, in order; where they are many, perhaps not all."""
-    counts = np.bincount(plane[:: max(plane.size // _SAMPLE, 1)], minlength=256)
-    if np.count_nonzero(counts) <= _MOST:
-        counts = np.bincount(plane, minlength=256)
-    return np.flatnonzero(counts).astype(np.uint8)
+    seen = np.unique(plane[:: max(plane.size // _SAMPLE, 1)])
+    if seen.size > _MOST:
+        return seen
+    others = plane.tobytes().translate(None, seen.tobytes())
+    return np.union1d(seen, np.frombuffer(others, np.uint8))
 
 
 def _bits(number: int) -> int:

@@ -19,6 +19,8 @@ Words: TypeAlias = NDArray[np.uint16]
 Sections: TypeAlias = tuple[Bytes, Bytes]
 
 _WORD = np.dtype("<u2")
+# So many values are joined at a time: what lies between two steps stays in the cache.
+_BLOCK = 1 << 15
 
 
 def as_words(values: NDArray[np.generic]) -> Words:
@@ -58,12 +60,16 @@ def decode_words(sections: Sequence[Sections], words: Words, *, turned: bool) ->
     Returns:
         False where a section is malformed.
     """
-    last = words.shape[1] - 1
+    count, last = len(words), words.shape[1] - 1
     for index, (first, second) in enumerate(sections):
-        column = _column(first, second, len(words))
-        if column is None:
+        decoded = _decode_column(first, second, count)
+        if decoded is None:
             return False
-        words[:, index] = _turn(column, 15) if turned and index == last else column
+        high, low = decoded
+        for start in range(0, count, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            column = _join(high[part], low[part])
+            words[part, index] = _turn(column, 15) if turned and index == last else column
     return True
 
 
@@ -83,12 +89,18 @@ def _split(column: Words) -> tuple[Bytes, Bytes]:
     return (column >> 8).astype(np.uint8), column.astype(np.uint8)
 
 
-def _column(first: Bytes, second: Bytes, count: int) -> Words | None:
+def _decode_column(first: Bytes, second: Bytes, count: int) -> tuple[Bytes | Words, Bytes] | None:
+    """The high bytes of a column and the low ones; or the column, and nothing."""
     if second.size == 0:
-        return first.view(_WORD) if first.size == _WORD.itemsize * count else None
+        fits = first.size == _WORD.itemsize * count
+        return (first.view(_WORD), second) if fits else None
     high, low = _plane(first, count), _plane(second, count)
-    if high is None or low is None:
-        return None
+    return None if high is None or low is None else (high, low)
+
+
+def _join(high: Bytes | Words, low: Bytes) -> Words:
+    if low.size == 0:
+        return high.view(_WORD)
     column: Words = high.astype(_WORD)
     column <<= 8
     column |= low

@@ -1,4 +1,4 @@
-"""Rounding without torch gives the bits that torch gives."""
+"""Rounding numpy's arrays gives the bits that torch gives."""
 
 import numpy as np
 import pytest
