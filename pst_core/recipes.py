@@ -7,22 +7,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pst_core.fields import Flag, Float, Int, Rate, Share, Strict
+from pst_core.fields import Flag, Float, Integer, Rate, Share, Strict
 
 Precision = Literal["float32", "bfloat16"]
 Preset = Literal["default", "paper", "paper-released"]
-Count = Annotated[Int, Field(ge=0, le=1_000_000)]
+Count = Annotated[int, Integer(ge=0, le=1_000_000)]
 
 
 class Hyperparameters(Strict):
     """Every number of the recipe; the defaults are the preset `paper`."""
 
     epochs: Annotated[Float, Field(gt=0, le=1000)] = 3.0
-    batch_size: Annotated[Int, Field(ge=1, le=4096)] = 32
+    batch_size: Annotated[int, Integer(ge=1, le=4096)] = 32
     """Examples a step."""
-    accumulation: Annotated[Int, Field(ge=1, le=1024)] = 1
+    accumulation: Annotated[int, Integer(ge=1, le=1024)] = 1
     """Forwards and backwards a step, each on a share of the batch; saves memory, costs time."""
-    max_length: Annotated[Int, Field(ge=4, le=8192)] = 128
+    max_length: Annotated[int, Integer(ge=4, le=8192)] = 128
     """Tokens; longer texts are cut, and the text of causal-lm is cut into such blocks."""
     learning_rate: Rate = 5e-4
     """Of V and, divided by rate_ratio, of U (method `pst`)."""
@@ -50,9 +50,9 @@ class Hyperparameters(Strict):
     max_gradient_norm: Annotated[Float, Field(gt=0, le=1e6)] = 1.0
     dropout: Share | None = None
     """Of the model while it is made sparse; null: what its configuration says."""
-    rank: Annotated[Int, Field(ge=1, le=1024)] = 8
+    rank: Annotated[int, Integer(ge=1, le=1024)] = 8
     """Rank of U V, the weight update; of the adapters of the method `lora`."""
-    score_rank: Annotated[Int, Field(ge=1, le=1024)] = 8
+    score_rank: Annotated[int, Integer(ge=1, le=1024)] = 8
     """Rank of A B in the importance score."""
     alpha1: Annotated[Float, Field(ge=0, le=1e3)] = 1.0
     """Weight of A B in the importance score."""
@@ -81,11 +81,11 @@ class Hyperparameters(Strict):
     """Stop early after so many validations without a better score; 0: never."""
     keep_best: Flag = False
     """Keep the weights of the best validation rather than the last."""
-    calibration_rows: Annotated[Int, Field(ge=1, le=100_000)] = 128
+    calibration_rows: Annotated[int, Integer(ge=1, le=100_000)] = 128
     """Examples of the training split that the method `wanda` sees."""
-    beams: Annotated[Int, Field(ge=1, le=64)] = 5
+    beams: Annotated[int, Integer(ge=1, le=64)] = 5
     """Of the beam search that writes completions for evaluation."""
-    max_new_tokens: Annotated[Int, Field(ge=1, le=8192)] = 64
+    max_new_tokens: Annotated[int, Integer(ge=1, le=8192)] = 64
     """Of each such completion."""
     precision: Precision = "float32"
     """Of the matrix products; the factors, scores and masks are always float32."""

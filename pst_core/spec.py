@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_serializer, field_validator
 
 from pst_core.dataset_spec import Dataset, ReferenceText, Role
-from pst_core.fields import Flag, Float, Fraction, Int, Strict, Text
+from pst_core.fields import Flag, Float, Fraction, Integer, Strict, Text
 from pst_core.glue import Glue, glue_task
 from pst_core.recipes import PRESETS, Hyperparameters, Preset
 from pst_core.references import JOB_ID
@@ -48,7 +48,7 @@ METRICS: dict[Task, tuple[Metric, ...]] = {
 
 
 LayerPatterns = Annotated[tuple[Text, ...], Field(max_length=256)]
-TimeLimit = Annotated[Int, Field(ge=1, le=30 * 24 * 3600)]
+TimeLimit = Annotated[int, Integer(ge=1, le=30 * 24 * 3600)]
 # One pattern rather than a union, whose errors would name its members instead of the field.
 Baseline = Annotated[Text, Field(pattern=f"^(none|train|{JOB_ID.pattern})$")]
 
@@ -96,7 +96,7 @@ class CompressionSpec(Strict):
     preset: Preset = "default"
     hyperparameters: Hyperparameters = Hyperparameters()
     """What to change of the preset."""
-    seed: Annotated[Int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Integer(ge=0, lt=2**31)] = 0
     formats: Annotated[tuple[Format, ...], Field(min_length=1, validate_default=True)] = ()
     """Checkpoint formats to publish. Default: `packed`; where nothing is pruned, `dense`."""
     value_dtype: Annotated[ValueDtype | None, Field(validate_default=True)] = None

@@ -7,7 +7,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
 
 from app.jobs.phases import JobPhase, JobRequeue
 from app.jobs.states import Status
-from pst_core.fields import Int, Strict, Text
+from pst_core.fields import Integer, Strict, Text
 from pst_core.recipes import Hyperparameters
 from pst_core.report import Report
 from pst_core.spec import CompressionSpec
@@ -17,7 +17,7 @@ class Placement(Strict):
     """Which workers may take the job."""
 
     device: Literal["any", "cpu", "gpu"] = "any"
-    memory_bytes: Annotated[Int, Field(ge=1, le=2**50)] | None = None
+    memory_bytes: Annotated[int, Integer(ge=1, le=2**50)] | None = None
     """Of the device, at least. Null: any."""
 
 

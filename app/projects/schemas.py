@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.projects.scopes import Scope
-from pst_core.fields import Strict, Text
+from pst_core.fields import Integer, Strict, Text
 
 GRACE = timedelta(days=1)  # for which a rotated key stays valid
 YEARS_10 = 10 * 365 * 24 * 3600
@@ -18,12 +18,12 @@ class KeyCreate(Strict):
     """What the key is for."""
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=len(Scope))]
     """`admin` implies the others, and is needed for keys."""
-    expires_in_seconds: Annotated[int, Field(ge=1, le=YEARS_10)] | None = None
+    expires_in_seconds: Annotated[int, Integer(ge=1, le=YEARS_10)] | None = None
     """Null: it ends when it is revoked."""
 
 
 class KeyRotate(Strict):
-    grace_seconds: Annotated[int, Field(ge=0, le=DAYS_30)] = int(GRACE.total_seconds())
+    grace_seconds: Annotated[int, Integer(ge=0, le=DAYS_30)] = int(GRACE.total_seconds())
     """How long the key stays valid beside its successor."""
 
 

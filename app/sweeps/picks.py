@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.jobs.states import Status
-from app.problems import Problem, not_found
+from app.problems import Problem
 from app.sweeps import queries, service
 from app.sweeps.front import size_in
 from app.sweeps.schemas import Constraints, Picked, PickRequest, SweepDetail
@@ -58,7 +58,8 @@ async def store(
     """Let the sweep's name lead to a job of it, until another one is picked.
 
     Raises:
-        Problem: 404, or 409 where no job is as asked, or the one named has not succeeded.
+        Problem: 404; 422 where the one named is not of it; 409 where no job is as asked, or the
+            one named has not succeeded.
     """
     await service.get(session, project_id, sweep_id)
     constraints = None
@@ -67,7 +68,13 @@ async def store(
         job_id = (await find(session, project_id, sweep_id, constraints)).job.id
     status = await session.scalar(queries.pickable(project_id, sweep_id, job_id))
     if status is None:
-        raise not_found("job in this sweep")
+        raise Problem(
+            422,
+            "invalid_request",
+            "The sweep has no such job.",
+            field="job_id",
+            remedy=f"GET /sweeps/{sweep_id} lists its jobs.",
+        )
     if status != Status.SUCCEEDED:
         raise Problem(
             409,

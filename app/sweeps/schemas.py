@@ -8,7 +8,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo,
 from app.jobs.schemas import JobError, Metadata
 from app.jobs.states import Status
 from app.sweeps.states import SweepStatus
-from pst_core.fields import Float, Fraction, Int, Strict, Text
+from pst_core.fields import Float, Fraction, Integer, Strict, Text
 from pst_core.report import Estimate, Gate
 from pst_core.spec import Format, Method, Metric
 
@@ -16,9 +16,9 @@ MOST_JOBS = 64
 
 Item = TypeVar("Item")
 Several = Annotated[tuple[Item, ...], Field(max_length=MOST_JOBS)]
-Parallel = Annotated[Int, Field(ge=1, le=MOST_JOBS)]
-Seed = Annotated[Int, Field(ge=0, lt=2**31)]
-Bytes = Annotated[Int, Field(ge=1, le=2**50)]
+Parallel = Annotated[int, Integer(ge=1, le=MOST_JOBS)]
+Seed = Annotated[int, Integer(ge=0, lt=2**31)]
+Bytes = Annotated[int, Integer(ge=1, le=2**50)]
 
 
 class SweepCreate(Strict):

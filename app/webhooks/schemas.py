@@ -8,7 +8,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from app.webhooks.events import EventType
 from app.webhooks.tables import Disabled, State
 from app.webhooks.targets import URL_PATTERN
-from pst_core.fields import Flag, Strict, Text
+from pst_core.fields import Flag, Integer, Strict, Text
 
 DAYS_7 = 7 * 24 * 3600
 DAY = 24 * 3600
@@ -38,7 +38,7 @@ class EndpointUpdate(Strict):
 
 
 class SecretRotate(Strict):
-    overlap_seconds: Annotated[int, Field(ge=0, le=DAYS_7)] = DAY
+    overlap_seconds: Annotated[int, Integer(ge=0, le=DAYS_7)] = DAY
     """How long the secret before signs as well."""
 
 

@@ -7,6 +7,8 @@ from schemathesis import Case, HookContext
 
 from app.examples import SMALLEST
 
+# What a flag in a query may be set by.
+YES = ("1", "on", "t", "true", "y", "yes")
 # Fields that fit any spec, whatever is drawn for them.
 FREE = ("seed", "preset", "limits", "placement", "measure_benefit")
 
@@ -23,6 +25,9 @@ def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, objec
     wait = str(case.query.get("wait"))  # a number, or the text of one
     if wait.replace(".", "", 1).isdecimal() and float(wait) > 1:
         case.query["wait"] = 1  # as long as it takes to see that it waits
+    if str(case.query.get("follow")).lower() in YES:
+        # What a trainer prints next, it would wait for: longer than schemathesis does.
+        case.query["follow"] = "false"
     meta = case.meta
     if meta is None or meta.generation.mode.is_negative or meta.phase.name.value != "stateful":
         return

@@ -259,7 +259,12 @@ def test_a_split_size_keeps_its_kind() -> None:
     assert isinstance(splits.test, int)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**31, 0.5])
+def test_an_integer_may_be_written_as_json_may_write_one() -> None:
+    seed = make(seed=7.0).seed
+    assert (seed, type(seed)) == (7, int)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 0.5, True, "7"])
 def test_a_seed_is_a_whole_number_of_31_bits(seed: object) -> None:
     assert wrong_fields(seed=seed) == {"seed"}
 

@@ -136,7 +136,7 @@ def test_only_a_job_of_the_sweep_that_has_succeeded_can_be_named(
         return client.put(f"/sweeps/{sweep['id']}/pick", json=body).status_code
 
     assert put(job_id=unfinished) == 409
-    assert put(job_id=other) == 404
+    assert put(job_id=other) == 422
     assert put(job_id=unfinished, max_bytes=1) == 422
     assert put(min_metric=0.99) == 409
     assert client.get(f"/sweeps/{sweep['id']}").json()["pick"] is None
