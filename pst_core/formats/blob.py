@@ -121,8 +121,8 @@ def pack(values: Values, mask: Mask | None = None) -> bytes:
     # What follows in a file stands where its width divides, as torch asks for.
     parts.append(bytes(-(_PREFIX.size + sum(map(len, parts))) % _ALIGNMENT))
     checksum = 0
-    for part in parts:
-        checksum = isal_zlib.crc32(part, checksum)
+    for piece in parts:
+        checksum = isal_zlib.crc32(piece, checksum)
     return b"".join((_PREFIX.pack(MAGIC, VERSION, checksum), *parts))
 
 
