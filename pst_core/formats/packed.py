@@ -1,7 +1,7 @@
 """Packed checkpoints: Hugging Face folders whose tensors are blobs under their own names.
 
 Made from a dense folder and back; blob.py packs one tensor, transformers_plugin.py loads a model.
-Without torch.
+Without torch, but for what is to be rounded.
 """
 
 from collections.abc import Iterator, Mapping

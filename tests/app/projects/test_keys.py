@@ -102,6 +102,15 @@ def test_a_rotation_without_grace_ends_the_old_key(client: TestClient) -> None:
     assert not may_read(client, old["key"])
 
 
+def test_a_grace_time_is_a_number_and_neither_true_nor_a_text(client: TestClient) -> None:
+    old = make(client)
+
+    for grace in (True, "60", 0.5):
+        answer = client.post(f"/keys/{old['id']}/rotate", json={"grace_seconds": grace})
+        assert (answer.status_code, answer.json()["field"]) == (422, "grace_seconds")
+    assert may_read(client, old["key"])
+
+
 def test_a_grace_time_makes_no_key_last_longer(client: TestClient) -> None:
     old = make(client, expires_in_seconds=60)
 
