@@ -157,7 +157,8 @@ def test_a_compressed_body_is_not_unpacked(client: TestClient, coding: str) -> N
         {"hyperparameters": {"batch_size": True}},
         {"hyperparameters": {"batch_size": 2**31}},
         {"hyperparameters": {"batch_size": -1}},
-        {"hyperparameters": {"batch_size": 2.0}},
+        {"hyperparameters": {"batch_size": 2.5}},
+        {"hyperparameters": {"batch_size": 1e308}},
         {"hyperparameters": {"max_length": 10**9}},
         {"hyperparameters": {"epochs": 10**12}},
         {"hyperparameters": {"epochs": -1}},
@@ -187,3 +188,11 @@ def test_extremes_and_other_types_are_refused_at_submit(
 
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["pointer"].startswith(f"#/{next(iter(change))}")
+
+
+def test_a_whole_number_may_be_written_with_a_point(
+    client: TestClient, spec: dict[str, Any]
+) -> None:
+    answer = client.post("/jobs", json=spec | {"hyperparameters": {"batch_size": 2.0}})
+
+    assert answer.json()["hyperparameters"]["batch_size"] == 2
