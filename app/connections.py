@@ -19,7 +19,9 @@ STALL_SECONDS = 60.0  # without a byte of an answer, or a piece of a file, being
 PIECE = 512 << 10  # bytes of a file; for who takes them at once twice as many, and so on
 LARGEST_PIECE = 64 << 20
 QUICK = 1 / 60  # of the time there is for a piece
-IDLE_SECONDS = 5
+# Between requests. Longer than clients (httpx 5) and proxies (60) keep one, so that it is they who
+# end it: a request that is sent while we do would be lost.
+IDLE_SECONDS = 75
 # Of a scope: what sends bytes of an open file from one offset to another, where there is one.
 SEND_FILE = "pst.send_file"
 SendFile = Callable[[int, int, int], Awaitable[bool]]
@@ -91,13 +93,13 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._stop_where_at_work()
+        self._watch(begun=True)
 
     def on_response_complete(self) -> None:
-        # Before it looks whether the next request is there already.
-        self._await_head()
         super().on_response_complete()
-        self._stop_where_at_work()
+        # The rest of a body that was not read, or some of the next head.
+        unread = self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0] != b""
+        self._watch(begun=unread)
 
     def send_400_response(self, msg: str) -> None:
         # Uvicorn's own is no problem document; and where an answer has begun, there is no other.
@@ -126,8 +128,15 @@ class Connection(H11Protocol):
         super().resume_writing()
         self._stop_stalled()
 
+    def _watch(self, *, begun: bool) -> None:
+        """Set a deadline to what has begun to arrive, or stop it where that is a whole head."""
+        # While a request is at work, its body and its answer have deadlines of their own.
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop()
+        elif begun and self._deadline is None:
+            self._await_head()
+
     def _await_head(self) -> None:
-        self._stop()
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._close)
 
     def _close(self) -> None:
@@ -135,11 +144,6 @@ class Connection(H11Protocol):
         self.transport.close()
         self._stop_stalled()
         self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
-
-    def _stop_where_at_work(self) -> None:
-        # While a request is at work, its body and its answer have deadlines of their own.
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop()
 
     def _stop_stalled(self) -> None:
         if self._stalled is not None:

@@ -32,6 +32,7 @@ class Service:
         )
         self.output: list[str] = []
         self.url, self.key = self._await_ready(key)
+        self._api = self._find_api()
         self.client = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {self.key}"},
@@ -55,6 +56,9 @@ class Service:
         """Everything it has started, itself included."""
         root = psutil.Process(self.process.pid)
         return [root, *root.children(recursive=True)]
+
+    def _find_api(self) -> psutil.Process | None:
+        return next((each for each in self.processes() if "api" in command(each)), None)
 
     def trainers(self) -> list[psutil.Process]:
         return [process for process in self.processes() if "worker.child" in command(process)]
@@ -86,7 +90,14 @@ class Service:
         return str(answer.json()["id"])
 
     def job(self, job_id: str) -> dict[str, Any]:
-        job: dict[str, Any] = self.client.get(f"/jobs/{job_id}").raise_for_status().json()
+        try:
+            answer = self.client.get(f"/jobs/{job_id}")
+        except httpx.RemoteProtocolError:
+            # A connection may end just as a request is sent; what reads is sent again (RFC 9112,
+            # 9.3.1). That the API has ended would be a fault.
+            assert self._find_api() == self._api, "the API ended by itself"
+            answer = self.client.get(f"/jobs/{job_id}")
+        job: dict[str, Any] = answer.raise_for_status().json()
         return job
 
     def await_job(self, job_id: str, until: Callable[[dict[str, Any]], object]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Callers that send too much, too slowly or nothing at all, over real sockets."""
 
 import contextlib
+import http.client
 import json
 import queue
 import socket
@@ -26,6 +27,7 @@ PATIENCE = 20.0
 @pytest.fixture
 def served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setattr(connections, "HEAD_SECONDS", DEADLINE)
+    monkeypatch.setitem(connections.SERVER, "timeout_keep_alive", DEADLINE)
     with serve(create_app(settings.model_copy(update={"body_seconds": DEADLINE}))) as served:
         yield served
 
@@ -85,6 +87,19 @@ def test_a_head_that_trickles_in_is_not_waited_for(served: Served) -> None:
 def test_two_requests_at_once_are_both_answered(served: Served) -> None:
     with connect(served, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2) as connection:
         assert everything(connection).count(b"HTTP/1.1 200") == 2
+
+
+def test_between_requests_a_connection_is_kept_longer_than_a_head_is_waited_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", DEADLINE)
+    with serve(create_app(settings)) as served:
+        connection = http.client.HTTPConnection(served.url.removeprefix("http://"))
+        for _ in range(2):
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read()
+            time.sleep(2 * DEADLINE)
+        connection.close()
 
 
 @pytest.mark.parametrize("length", ["Content-Length: 300", "Transfer-Encoding: chunked"])
@@ -326,4 +341,5 @@ def test_a_client_that_goes_before_its_file_is_sent_is_no_fault_of_the_service()
 def test_every_connection_of_the_service_has_a_deadline() -> None:
     assert 0 < connections.HEAD_SECONDS <= 30
     assert 0 < connections.STALL_SECONDS <= 120
+    assert 60 < connections.IDLE_SECONDS <= 120  # proxies give up their own after 60
     assert connections.SERVER["http"] is connections.Connection
