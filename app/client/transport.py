@@ -163,9 +163,9 @@ class _Page(BaseModel):
 
 
 def parse(model: type[Answer], answer: httpx.Response) -> Answer:
-    """What an answer says."""
+    """What an answer says; what a later service tells besides is passed over."""
     try:
-        return model.model_validate_json(answer.content)
+        return model.model_validate_json(answer.content, extra="ignore")
     except ValidationError as error:
         raise _not_understood(model, error) from error
 
@@ -173,7 +173,7 @@ def parse(model: type[Answer], answer: httpx.Response) -> Answer:
 def checked(model: type[Answer], value: object) -> Answer:
     """The same of what is read already."""
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, extra="ignore")
     except ValidationError as error:
         raise _not_understood(model, error) from error
 

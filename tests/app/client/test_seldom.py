@@ -1,6 +1,7 @@
 """What the client does with answers that are seldom: refusals, redirects, names that lead away."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from app.client import (
     RefusedError,
     UnexpectedAnswerError,
 )
+from app.examples import SMALLEST
+from app.jobs.schemas import JobCreate, ResolvedJob
+from pst_core.spec import CompressionSpec
 from tests.app.scripted import Reply, Scripted, scripted
 
 __all__ = ["scripted"]
@@ -45,6 +49,24 @@ def problem(status: int, kind: str, **headers: str) -> Reply:
 def artifacts(name: str = "job_x-packed.tar") -> ArtifactList:
     archive = ArtifactOut(name=name, format="packed", size=len(ARCHIVE), sha256=SHA256, files=[])
     return ArtifactList(data=[archive])
+
+
+def test_what_a_later_service_tells_besides_is_passed_over(
+    scripted: Scripted, client: Client
+) -> None:
+    spec = JobCreate.model_validate(SMALLEST)
+    resolved = ResolvedJob(
+        spec=CompressionSpec.model_validate(SMALLEST),
+        hyperparameters=spec.resolved_hyperparameters(),
+        placement=spec.placement,
+        metadata={},
+    )
+    told = resolved.model_dump(mode="json")
+    for document in (told, told["spec"], told["hyperparameters"], told["placement"]):
+        document["later"] = 1
+    scripted.will(Reply(body=json.dumps(told).encode()))
+
+    assert client.jobs.validate(SMALLEST) == resolved
 
 
 def test_a_used_up_quota_is_not_waited_for(
