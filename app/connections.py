@@ -19,8 +19,8 @@ STALL_SECONDS = 60.0  # without a byte of an answer, or a piece of a file, being
 PIECE = 512 << 10  # bytes of a file; for who takes them at once twice as many, and so on
 LARGEST_PIECE = 64 << 20
 QUICK = 1 / 60  # of the time there is for a piece
-# Between requests. Longer than clients (httpx 5) and proxies (60) keep one, so that it is they who
-# end it: a request that is sent while we do would be lost.
+# Between requests. Longer than clients (httpx 5) and proxies (nginx 60) keep one, so that it is
+# they who end it: a request that is sent while we do would be lost.
 IDLE_SECONDS = 75
 # Of a scope: what sends bytes of an open file from one offset to another, where there is one.
 SEND_FILE = "pst.send_file"
@@ -93,13 +93,11 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._watch(begun=True)
+        self._watch()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        # The rest of a body that was not read, or some of the next head.
-        unread = self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0] != b""
-        self._watch(begun=unread)
+        self._watch()
 
     def send_400_response(self, msg: str) -> None:
         # Uvicorn's own is no problem document; and where an answer has begun, there is no other.
@@ -128,12 +126,19 @@ class Connection(H11Protocol):
         super().resume_writing()
         self._stop_stalled()
 
-    def _watch(self, *, begun: bool) -> None:
-        """Set a deadline to what has begun to arrive, or stop it where that is a whole head."""
-        # While a request is at work, its body and its answer have deadlines of their own.
+    def _watch(self) -> None:
+        """Set a deadline to what has begun to arrive: a head, or a body that nobody reads."""
         if self.cycle is not None and not self.cycle.response_complete:
+            # While a request is at work, its body and its answer have deadlines of their own.
             self._stop()
-        elif begun and self._deadline is None:
+        elif self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            self._stop()
+            if self.timeout_keep_alive_task is None:
+                # Uvicorn has stopped it for what came last, and that was no request.
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+        elif self._deadline is None:
             self._await_head()
 
     def _await_head(self) -> None:

@@ -1,4 +1,7 @@
-"""Floats rounded to two bytes, to the nearest, ties to even."""
+"""Floats rounded to two bytes as torch rounds them: to the nearest, ties to even.
+
+Those of eight bytes go by way of four.
+"""
 
 from typing import Any
 

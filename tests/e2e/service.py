@@ -33,6 +33,7 @@ class Service:
         self.output: list[str] = []
         self.url, self.key = self._await_ready(key)
         self._api = self._find_api()
+        assert self._api is not None
         self.client = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {self.key}"},

@@ -63,6 +63,9 @@ def serving(settings: Settings, arrivals: Path, crash_at: int = -1) -> Iterator[
             if crash_at < 0:
                 process.terminate()
             process.join(300)
+            if process.is_alive():
+                process.kill()
+                process.join()
         assert process.exitcode == (CRASHED if crash_at >= 0 else -signal.SIGTERM)
 
 
