@@ -4,7 +4,8 @@ Free of torch. What a spec *does* is decided elsewhere; here stands only what ma
 dataset_spec.py what may be asked of the data.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, ValidationInfo, field_serializer, field_validator
 
@@ -311,6 +312,14 @@ class CompressionSpec(Strict):
         """What to measure, the metric that decides first."""
         return tuple(dict.fromkeys((self.metric, *METRICS[self.task])))
 
+    @classmethod
+    def stored(cls, document: Mapping[str, Any]) -> Self:
+        """Read one that was accepted before, to show it or to compare with it.
+
+        What an earlier release knew and this does not is passed over: nobody is there to mend it.
+        """
+        return cls.model_validate(document, extra="ignore")
+
     def resolved_hyperparameters(self) -> Hyperparameters:
         """The preset with this spec's changes: every value the run will use."""
         resolved = resolve(self.preset, self.hyperparameters)
@@ -318,6 +327,17 @@ class CompressionSpec(Strict):
             # There is nobody to distil from, or nothing to.
             return resolved.model_copy(update={"distillation": 0.0})
         return resolved
+
+    def trained_by(self, accepted: Mapping[str, Any]) -> Self:
+        """The same for a release whose presets may be others than when it was accepted.
+
+        Args:
+            accepted: Its resolved hyperparameters of then, as JSON; read as `stored` reads.
+        """
+        then = Hyperparameters.model_validate(accepted, extra="ignore")
+        if then.model_dump() == self.resolved_hyperparameters().model_dump():
+            return self
+        return self.model_copy(update={"hyperparameters": then})
 
 
 def resolve(preset: Preset, changes: Hyperparameters) -> Hyperparameters:

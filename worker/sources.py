@@ -41,7 +41,10 @@ class SourceFinder:
     scratch: Path
 
     def find(self, spec: CompressionSpec) -> dict[str, Any]:
-        """Of a child's task: the ``spec``, in which each revision is a commit, and the ``sources``.
+        """Of a child's task: the ``spec``, with nothing left open, and the ``sources``.
+
+        Each revision is a commit, and each hyperparameter what it was when the job was accepted: a
+        release whose presets are others may run it, and go on from a snapshot of the one before.
 
         Raises:
             Ending: Something cannot be had, or the attempt was to end.
@@ -57,7 +60,8 @@ class SourceFinder:
             raise Failed(
                 error.code, error.message, field=error.field, remedy=error.remedy
             ) from error
-        pinned = dict(self.objects.held.job.spec)
+        accepted = self.objects.held.job.hyperparameters
+        pinned = spec.trained_by(accepted).model_dump(mode="json")
         if "model" in fetched:
             pinned["model"] = on_hub["model"].at(fetched["model"].commit)
         if "dataset" in fetched:

@@ -89,7 +89,7 @@ class Measurement:
         return cls(
             project_id=project_id,
             job_id=job_id,
-            spec=CompressionSpec.model_validate(spec),
+            spec=CompressionSpec.stored(spec),
             work=WorkForecast.model_validate(forecast["work"]),
             measured=Measured.model_validate(measured),
         )

@@ -104,7 +104,7 @@ async def accuracies(session: AsyncSession, project_id: str) -> Accuracies:
 def _devices(
     estimate: Estimate, forecast: Forecast, known: list[Measurement]
 ) -> list[DeviceEstimate]:
-    spec = CompressionSpec.model_validate(estimate.spec)
+    spec = CompressionSpec.stored(estimate.spec)
     here = forecast.computed_on
     # The newest of each class, which tells its memory.
     classes: dict[str, DeviceClass] = {here.key: here}

@@ -145,7 +145,7 @@ async def check_baseline(session: AsyncSession, project_id: str, spec: Compressi
     dense = await session.scalar(lock)
     if dense is None or dense.status in (Status.FAILED, Status.CANCELLED):
         raise no_baseline(job_id)
-    if others := list(disagreements(spec, CompressionSpec.model_validate(dense.spec))):
+    if others := list(disagreements(spec, CompressionSpec.stored(dense.spec))):
         named = " and another ".join(others)
         raise BaselineMismatchError(
             f"{job_id} is no yardstick for this job: it has another {named}.",

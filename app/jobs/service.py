@@ -123,7 +123,7 @@ def _detail(job: Job, changes: Sequence[Change], position: int | None) -> JobDet
         "queue_position": position,
         "requeue": requeue(changes, job.not_before),
     }
-    return JobDetail.model_validate(job).model_copy(update=shown)
+    return JobDetail.model_validate(job, extra="ignore").model_copy(update=shown)
 
 
 async def page(

@@ -10,13 +10,15 @@ from typing import Any
 import psutil
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import moves
 from app.jobs.tables import Job
 from app.projects.service import NewKey
 from app.settings import Settings
-from tests.jobs import claim, submit
+from pst_core.spec import CompressionSpec
+from tests.jobs import claim, job_row, submit
 from tests.published import publish, stored_path
 from tests.worker.bench import COMPRESS, Bench, claimed
 from tests.worker.fetching.hub import COMMIT, FakeHub, Handler, running
@@ -90,6 +92,20 @@ def test_the_trainer_gets_what_was_fetched_and_the_commits_in_its_spec(bench: Be
     assert job.commits == {"model": COMMIT, "dataset": COMMIT}
     phases = ["phase", "phase", "phase"]
     assert bench.types == ["queued", "started", "phase", "fetched", *phases, "succeeded"]
+
+
+def test_a_job_is_trained_by_the_hyperparameters_it_was_accepted_with(
+    settings: Settings, sessions: sessionmaker[Session], key: NewKey, script: Path
+) -> None:
+    job_id = submit(sessions, key.project_id, spec=SPEC)
+    earlier = job_row(sessions, job_id).hyperparameters | {"learning_rate": 0.5, "of_old": 1}
+    with sessions.begin() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(hyperparameters=earlier))
+    with claimed(settings, sessions, script) as bench:
+        assert bench.run(TELL_TASK + COMPRESS).status == "succeeded"
+
+        spec = CompressionSpec.model_validate(found(bench)["spec"])
+    assert spec.resolved_hyperparameters().learning_rate == 0.5
 
 
 def test_the_trainer_is_offline_and_knows_no_token(bench: Bench) -> None:

@@ -51,6 +51,22 @@ def test_a_job_shows_its_phases_and_since_when_each_lasts(
     assert ends == [shown[1]["started_at"], shown[2]["started_at"], None]
 
 
+def test_what_an_earlier_release_stored_besides_is_passed_over(
+    client: TestClient, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    job_id = submit(sessions, key.project_id)
+    before = show(client, job_id)
+    stored = job_row(sessions, job_id)
+    spec = stored.spec | {"of_old": 1, "hyperparameters": {"of_old": 1}}
+    of_old = {"spec": spec, "hyperparameters": stored.hyperparameters | {"of_old": 1}}
+    with sessions.begin() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(of_old))
+
+    assert show(client, job_id) == before
+    (listed,) = client.get("/jobs").raise_for_status().json()["data"]
+    assert listed["spec"] == before["spec"]
+
+
 def test_a_claimed_job_is_preparing(
     client: TestClient, sessions: sessionmaker[Session], key: NewKey
 ) -> None:
