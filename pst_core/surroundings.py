@@ -49,8 +49,10 @@ def identity(spec: CompressionSpec, data_sha256: str, model: Path) -> Identity:
         data_sha256: Of the rows of its splits.
         model: A folder, every file of which counts, or a GGUF file.
     """
+    # By their values: a preset may be another in a later release.
+    values = spec.resolved_hyperparameters().model_dump(mode="json")
     return Identity(
-        spec=_sha256(spec.model_dump(mode="json")),
+        spec=_sha256(spec.model_dump(mode="json") | {"hyperparameters": values}),
         data=data_sha256,
         model=sha256_of(model)
         if model.is_file()

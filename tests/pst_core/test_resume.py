@@ -19,11 +19,12 @@ from pst_core.events import (
     SnapshotRejectedEvent,
 )
 from pst_core.prepare import Sources
+from pst_core.recipes import PRESETS
 from pst_core.references import DataSource
 from pst_core.resume import Snapshooter
 from pst_core.snapshots import Snapshots
 from pst_core.spec import CompressionSpec
-from pst_core.surroundings import Identity
+from pst_core.surroundings import Identity, identity
 from tests.pst_core import tiny
 from tests.pst_core.exports import sha256s
 from tests.pst_core.interrupted import Case, undisturbed
@@ -324,6 +325,18 @@ def test_a_run_with_another_spec_or_source_takes_none(copy: Case, what: str) -> 
     told = {event.reason for event in events if isinstance(event, SnapshotRejectedEvent)}
     assert told == {f"It was made with another {what}."}
     assert len(events) == 2
+
+
+def test_a_preset_whose_values_are_others_by_now_makes_another_run(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = spec(sources, ALL)
+    before = identity(asked, "data", sources.model)
+    values = asked.resolved_hyperparameters().model_dump()
+    monkeypatch.setitem(PRESETS["default"], "learning_rate", 0.5)
+
+    assert identity(asked, "data", sources.model).differs(before) == ["spec"]
+    assert identity(asked.trained_by(values), "data", sources.model) == before
 
 
 def test_the_snapshots_of_another_run_are_left_alone(copy: Case, sources: Sources) -> None:
