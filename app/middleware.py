@@ -88,8 +88,9 @@ class Limits:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        is_post = scope["method"] == "POST" and not _is_json(headers)
-        upload = self.uploads.get(scope["path"]) if is_post else None
+        is_json = _is_json(headers)
+        is_other_post = scope["method"] == "POST" and not is_json
+        upload = self.uploads.get(scope["path"]) if is_other_post else None
         body = _Body(receive, upload or self.bounds)
         try:
             _check_head(scope, headers)
@@ -97,7 +98,7 @@ class Limits:
                 _check_length(headers, upload)
             else:
                 _check_coding(headers)
-            if _is_json(headers) and (content := await body.read()):
+            if is_json and (content := await body.read()):
                 scope["json_body"] = strict_json.parse(content)
         except Problem as problem:
             await problem.answer(scope["request_id"])(scope, receive, send)

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request, Security, params
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
+from fastapi.security.utils import get_authorization_scheme_param
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import SessionDep
@@ -20,8 +23,6 @@ from app.projects.tables import Scope
 from app.rates import Standing, site
 
 KEY = re.compile(r"pst_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
-
-bearer = HTTPBearer(auto_error=False, description="An API key: `pst_…`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +47,25 @@ def hash_secret(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-async def authenticated(
-    request: Request,
-    session: SessionDep,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-) -> Caller:
-    """Whose key came with the request.
+class BearerKey(SecurityBase):
+    """The key of ``Authorization: Bearer``: a dependency that gives its caller."""
 
-    Raises:
-        Problem: 401, the same whatever was wrong with the key; 429 where it comes too often, or
-            too many bad ones came from its address.
-    """
-    return await identify(request, session, credentials.credentials if credentials else None)
+    def __init__(self) -> None:
+        self.model = HTTPBearer(description="An API key: `pst_…`")
+        self.scheme_name = "HTTPBearer"
+
+    async def __call__(self, request: Request, session: SessionDep) -> Caller:
+        """Whose key came with the request.
+
+        Raises:
+            Problem: 401, the same whatever was wrong with the key; 429 where it comes too often,
+                or too many bad ones came from its address.
+        """
+        scheme, key = get_authorization_scheme_param(request.headers.get("authorization"))
+        return await identify(request, session, key if scheme.lower() == "bearer" else None)
+
+
+authenticated = BearerKey()
 
 
 async def identify(request: Request, session: AsyncSession, presented: str | None) -> Caller:

@@ -23,6 +23,18 @@ SPEC = {
 AT_ONCE = Backoff(first_seconds=0)
 
 
+def new_row(project_id: str, spec: dict[str, Any] | None = None, **columns: Any) -> dict[str, Any]:
+    """What a job is inserted with."""
+    parsed = CompressionSpec.model_validate(spec or SPEC)
+    return {
+        "id": new_id("job"),
+        "project_id": project_id,
+        "spec": parsed.model_dump(mode="json"),
+        "hyperparameters": parsed.resolved_hyperparameters().model_dump(mode="json"),
+        **columns,
+    }
+
+
 def submit(
     sessions: sessionmaker[Session],
     project_id: str,
@@ -32,20 +44,11 @@ def submit(
     sweep_id: str | None = None,
     waits_for: str | None = None,
 ) -> str:
-    parsed = CompressionSpec.model_validate(spec or SPEC)
-    job_id = new_id("job")
-    row = {
-        "id": job_id,
-        "project_id": project_id,
-        "priority": priority,
-        "sweep_id": sweep_id,
-        "waits_for": waits_for,
-        "spec": parsed.model_dump(mode="json"),
-        "hyperparameters": parsed.resolved_hyperparameters().model_dump(mode="json"),
-    }
+    links = {"priority": priority, "sweep_id": sweep_id, "waits_for": waits_for}
+    row = new_row(project_id, spec, **links)
     with sessions.begin() as session:
         session.execute(*submission.submit(row))
-    return job_id
+    return str(row["id"])
 
 
 def claim(sessions: sessionmaker[Session], *, lease_seconds: float = 30) -> Job:

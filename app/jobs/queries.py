@@ -95,9 +95,11 @@ def _changes() -> ColumnElement[Any]:
     # Why an attempt ended: a job that is tried again would look like one that hangs.
     reason = JobEvent.data["reason"].as_string().label("reason")
     message = JobEvent.data["error", "message"].as_string().label("message")
+    # Spelt out: a list of parameters is put into the statement anew each time.
+    types = [literal_column(f"'{kind}'") for kind in sorted({*BEGINS, PHASE})]
     newest = (
         select(JobEvent.seq, JobEvent.type, phase, JobEvent.attempt, at, reason, message)
-        .where(JobEvent.job_id == Job.id, JobEvent.type.in_(sorted({*BEGINS, PHASE})))
+        .where(JobEvent.job_id == Job.id, JobEvent.type.in_(types))
         .order_by(JobEvent.seq.desc())
         .limit(MOST_CHANGES)
         .correlate(Job)

@@ -34,11 +34,12 @@ async def submit(
         Problem: 429 where the project has as much as it may have.
     """
     await check(session, settings, project_id, request)
-    own = await quotas.hold(session, project_id)
     row = row_of(project_id, request)
-    submitted = (await session.execute(*submission.submit(row))).mappings().one()
-    used = (submitted["jobs"], submitted["stored"])
-    await quotas.check(session, own, used, settings, more=1)
+    insertion = submission.submit(row, quotas.defaults(settings))
+    submitted = (await session.execute(*insertion)).mappings().one()
+    if not submitted["is_far"]:
+        # It is there by now, and counts.
+        await quotas.admit(session, settings, project_id, more=0)
     job = submission.stored(row, submitted)
     return _detail(job, [Change.of_submitted(submitted["since"])], submitted["position"])
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, bindparam, insert, inspect, select, true
+from sqlalchemy import RowMapping, Select, bindparam, insert, inspect, select
 from sqlalchemy.orm import aliased
 
 from app.jobs.changes import NO_DATA, parts_of
@@ -26,14 +26,23 @@ _TOLD = frozenset(
 )
 
 
-def submit(job: Mapping[str, Any]) -> tuple[Submitted, Mapping[str, Any]]:
+def submit(
+    job: Mapping[str, Any], quota: Mapping[str, int] | None = None
+) -> tuple[Submitted, Mapping[str, Any]]:
     """Insert a job, given by its columns: the statement and its parameters.
 
     It gives back what `stored` makes the job of; since when it is there (``since``), its place in
-    the queue (``position``), and `quotas.usage` of its project without it.
+    the queue (``position``), and, of a quota, whether the job is far from it (``is_far``).
+
+    Args:
+        job: The columns that are given.
+        quota: `quotas.defaults`; None where the project was let have the job before.
     """
     values = {f"new_{name}": value for name, value in job.items()}
-    return _insertion(tuple(job)), values | {quotas.MINE.key: job["project_id"]}
+    if quota is None:
+        return _insertion(tuple(job)), values
+    values |= {quotas.MINE.key: job["project_id"], **quota}
+    return _counted(tuple(job)), values
 
 
 def stored(job: Mapping[str, Any], inserted: RowMapping) -> Job:
@@ -53,15 +62,17 @@ def _insertion(names: tuple[str, ...]) -> Submitted:
     job = aliased(Job, moved)
     logged, *told = parts_of(moved, SUBMIT.event, NO_DATA)
     since = select(logged.c.created_at).scalar_subquery()
-    used = quotas.usage().subquery()
     submitted = select(
         *(getattr(job, name) for name in _decided(names)),
         since.label("since"),
         queue_position(job).label("position"),
-        used.c.jobs,
-        used.c.stored,
     )
-    return submitted.join(used, true()).add_cte(*told)
+    return submitted.add_cte(*told)
+
+
+@cache
+def _counted(names: tuple[str, ...]) -> Submitted:
+    return _insertion(names).add_columns(quotas.is_far().label("is_far"))
 
 
 @cache

@@ -5,7 +5,7 @@ The claim itself is a move, in moves.py.
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, case, func, literal, literal_column, select, tuple_
 from sqlalchemy.orm import aliased
 
 from app.jobs.states import Status
@@ -81,14 +81,14 @@ def queue_position(job: type[Job]) -> ColumnElement[int | None]:
             other.not_before <= func.clock_timestamp(),
             ~waits(other),
             # Jobs for other devices do not stand in its way.
-            (other.device == "any") | (job.device == "any") | (other.device == job.device),
+            (other.device == job.device) | literal("any").in_((other.device, job.device)),
             tuple_(other.priority, busy(job), job.id) > tuple_(job.priority, busy(other), other.id),
         )
-        .limit(MOST_AHEAD - 1)
+        .limit(literal_column(str(MOST_AHEAD - 1)))
         .correlate(job)
         .subquery()
     )
-    position = select(func.count() + 1).select_from(ahead).scalar_subquery()
+    position = select(func.count() + literal_column("1")).select_from(ahead).scalar_subquery()
     return case(((job.status == Status.QUEUED) & ~waits(job), position))
 
 

@@ -1,67 +1,112 @@
-"""How much a project may have waiting and stored. How many of its jobs run is the claim's."""
+"""How much a project may have waiting and stored. How many of its jobs run is the claim's.
 
+Whoever is about to add to what a project has counts it under a lock, so that many at once do not
+pass a quota together. A job that is posted far from the quota shares that lock with others, and
+waits for nobody: docs/decisions tells why that is enough.
+"""
+
+from collections.abc import Mapping
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from sqlalchemy import BindParameter, Row, Select, bindparam, func, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts.tables import Artifact
 from app.datasets.tables import Dataset
-from app.jobs.states import Status
-from app.jobs.tables import Job
+from app.jobs.tables import WAITING, Job
 from app.problems import Problem
 from app.projects.tables import Project
 from app.settings import Settings
 
-Own: TypeAlias = Row[int | None, int | None]
-Used: TypeAlias = tuple[int, int] | Row[int, int]
+Own: TypeAlias = Row[int | None, int | None, Any]
+Used: TypeAlias = Row[int, int]
 
-WAITING = (Status.QUEUED, Status.PAUSED)
 RETRY_AFTER_SECONDS = 60
 MINE: BindParameter[str] = bindparam("project_id")
+MOST_JOBS: BindParameter[int] = bindparam("max_queued_jobs")
+MOST_BYTES: BindParameter[int] = bindparam("max_stored_bytes")
+ZERO = literal_column("0", Integer)
+LOCK = literal_column("hashtext('quotas')", Integer)
 GRANTED_AHEAD = 64 * 2**20  # bytes, to an upload that does not say how long it is
 
 
+def defaults(settings: Settings) -> Mapping[str, int]:
+    """The quotas of projects that have none of their own, as parameters of `is_far`."""
+    return {
+        MOST_JOBS.key: settings.max_queued_jobs,
+        MOST_BYTES.key: settings.max_stored_bytes,
+    }
+
+
 @cache
-def limits() -> Select[int | None, int | None]:
-    """A project's own quotas. Locks it: what was counted stays true until the transaction ends."""
+def limits() -> Select[int | None, int | None, Any]:
+    """A project's own quotas. What is counted after it stays true until the transaction ends."""
     own = select(Project.max_queued_jobs, Project.max_stored_bytes).where(Project.id == MINE)
-    # Not FOR UPDATE: other rows may still refer to it.
-    return own.with_for_update(key_share=True)
+    return own.add_columns(func.pg_advisory_xact_lock(LOCK, func.hashtext(Project.id)))
 
 
 @cache
 def usage() -> Select[int, int]:
     """What of it counts: the jobs that wait, and the bytes of all that is stored."""
-    jobs = select(func.count()).where(Job.project_id == MINE, Job.status.in_(WAITING))
-    stored = select(func.coalesce(func.sum(Artifact.size), 0)).where(Artifact.project_id == MINE)
-    uploaded = select(func.coalesce(func.sum(Dataset.charged_bytes), 0)).where(
-        Dataset.project_id == MINE
+    return select(*_used_by(MINE))
+
+
+def _used_by(project_id: ColumnElement[str]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    jobs = select(func.count()).select_from(Job).where(Job.project_id == project_id, WAITING)
+    stored = select(func.coalesce(func.sum(Artifact.size), ZERO)).where(
+        Artifact.project_id == project_id
     )
-    bytes_ = stored.scalar_subquery() + uploaded.scalar_subquery()
-    return select(jobs.scalar_subquery().label("jobs"), bytes_.label("stored"))
+    uploaded = select(func.coalesce(func.sum(Dataset.charged_bytes), ZERO)).where(
+        Dataset.project_id == project_id
+    )
+    return jobs.scalar_subquery(), stored.scalar_subquery() + uploaded.scalar_subquery()
 
 
-async def hold(session: AsyncSession, project_id: str) -> Own:
-    """A project's own quotas. Until the transaction ends, nobody else adds to what it has."""
-    return (await session.execute(limits(), {"project_id": project_id})).one()
+def is_far() -> ColumnElement[bool | None]:
+    """True where one job more is fine whatever others are adding, and nobody counts just now.
+
+    Then nobody does until the transaction ends. Otherwise nothing is locked.
+    """
+    jobs, stored = _used_by(Project.id.expression)
+    # There are no more transactions than connections, and each adds one job.
+    others = literal_column("current_setting('max_connections')::int", Integer)
+    lock = func.pg_try_advisory_xact_lock_shared(LOCK, func.hashtext(Project.id))
+    fits = select(lock).where(
+        Project.id == MINE,
+        func.coalesce(Project.max_queued_jobs, MOST_JOBS) > jobs + others,
+        func.coalesce(Project.max_stored_bytes, MOST_BYTES) > stored,
+    )
+    return fits.scalar_subquery()
 
 
 async def admit(session: AsyncSession, settings: Settings, project_id: str, *, more: int) -> None:
-    """Let a project queue a job, or refuse it.
+    """Let a project queue jobs, or refuse them, which undoes what the transaction has written.
 
     Args:
         session: Its transaction holds off others that are about to add to the same project.
         settings: The quotas of projects that have none of their own.
-        project_id: Whose job it is.
-        more: How many jobs are about to be added to those that there are already.
+        project_id: Whose jobs they are.
+        more: How many are about to be added to those that there are already.
 
     Raises:
         Problem: 429, with the quota, and what to do.
     """
     own, used = await _standing(session, project_id)
-    await check(session, own, used, settings, more=more)
+    if (refusal := _refusal(own, used, settings, more)) is not None:
+        # Who catches it commits.
+        await session.rollback()
+        raise refusal
 
 
 async def grant(
@@ -79,7 +124,7 @@ async def grant(
     Raises:
         Problem: 429, with the quota, and what to do.
     """
-    (_, own), (_, stored) = await _standing(session, project_id)
+    (_, own, _), (_, stored) = await _standing(session, project_id)
     max_bytes = settings.max_stored_bytes if own is None else own
     free = max_bytes - (int(stored) - held)
     if needed > free:
@@ -87,20 +132,8 @@ async def grant(
     return min(free, needed + GRANTED_AHEAD) if held else needed
 
 
-async def check(
-    session: AsyncSession, own: Own, used: Used, settings: Settings, *, more: int
-) -> None:
-    """As `admit`, by what was read. A refusal undoes what the transaction has written.
-
-    Jobs may be there by then, and who catches the refusal commits.
-    """
-    if (refusal := _refusal(own, used, settings, more)) is not None:
-        await session.rollback()
-        raise refusal
-
-
 def _refusal(own: Own, used: Used, settings: Settings, more: int) -> Problem | None:
-    max_jobs, max_bytes = own
+    max_jobs, max_bytes, _ = own
     max_jobs = settings.max_queued_jobs if max_jobs is None else max_jobs
     max_bytes = settings.max_stored_bytes if max_bytes is None else max_bytes
     jobs, stored = used
@@ -113,9 +146,10 @@ def _refusal(own: Own, used: Used, settings: Settings, more: int) -> Problem | N
 
 
 async def _standing(session: AsyncSession, project_id: str) -> tuple[Own, Used]:
-    own = await hold(session, project_id)
+    which = {"project_id": project_id}
+    own = (await session.execute(limits(), which)).one()
     # A statement of its own: it sees what others committed while the first one waited.
-    return own, (await session.execute(usage(), {"project_id": project_id})).one()
+    return own, (await session.execute(usage(), which)).one()
 
 
 def _too_much_stored(stored: int, max_bytes: int, more: int) -> Problem:

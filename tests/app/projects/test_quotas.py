@@ -7,18 +7,20 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts.tables import Artifact
-from app.jobs import moves, turns
+from app.jobs import moves, submission, turns
 from app.jobs.states import REQUEUE
 from app.jobs.tables import Job
+from app.projects import quotas
 from app.projects.service import NewKey
 from app.projects.tables import Project
 from app.settings import Settings
 from tests.app.served import Served
-from tests.jobs import bring_to, claim, leave, submit
+from tests.jobs import bring_to, claim, leave, new_row, submit
 from worker.supervisor import take
 
 
@@ -131,6 +133,87 @@ def test_posts_at_once_do_not_pass_the_quota_together(
     assert answers == [202] * 3 + [429] * 3
     with engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(Job)) == 3
+
+
+def far_quota(engine: Engine) -> int:
+    """One that an empty project is far from: there are fewer connections."""
+    with engine.connect() as connection:
+        return int(connection.scalar(text("SHOW max_connections"))) + 1
+
+
+def is_far(session: Session, key: NewKey) -> bool:
+    """Post a job in a transaction that goes on: is it let pass without a count?"""
+    insertion = submission.submit(new_row(key.project_id), quotas.defaults(Settings()))
+    return bool(session.execute(*insertion).mappings().one()["is_far"])
+
+
+def test_far_from_the_quota_no_post_waits_for_another(
+    client: TestClient,
+    engine: Engine,
+    sessions: sessionmaker[Session],
+    key: NewKey,
+    spec: dict[str, object],
+) -> None:
+    set_quota(engine, key, max_queued_jobs=far_quota(engine) + 1)
+    with sessions() as session:
+        assert is_far(session, key)
+
+        # The other is neither undone nor committed.
+        assert client.post("/jobs", json=spec).status_code == 202
+
+
+def test_who_counts_waits_for_posts_that_did_not(
+    engine: Engine, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    set_quota(engine, key, max_queued_jobs=far_quota(engine))
+    counts = quotas.limits(), {"project_id": key.project_id}
+    with sessions() as posting, sessions() as counting:
+        assert is_far(posting, key)
+        counting.execute(text("SET LOCAL lock_timeout = '200ms'"))
+
+        with pytest.raises(OperationalError, match="lock timeout"):
+            counting.execute(*counts)
+        counting.rollback()
+        posting.commit()
+        counting.execute(*counts)
+
+
+@pytest.mark.parametrize("quota", ["max_queued_jobs", "max_stored_bytes"])
+def test_a_post_that_is_near_one_quota_is_not_let_pass(
+    engine: Engine, sessions: sessionmaker[Session], key: NewKey, quota: str
+) -> None:
+    bounds = {"max_queued_jobs": far_quota(engine), "max_stored_bytes": 1}
+    set_quota(engine, key, **bounds | {quota: bounds[quota] - 1})
+
+    with sessions() as session:
+        assert not is_far(session, key)
+
+
+def test_while_somebody_counts_no_post_is_let_pass(
+    engine: Engine, sessions: sessionmaker[Session], key: NewKey
+) -> None:
+    set_quota(engine, key, max_queued_jobs=far_quota(engine))
+    with sessions() as counting, sessions() as session:
+        counting.execute(quotas.limits(), {"project_id": key.project_id})
+
+        assert not is_far(session, key)
+
+
+def test_posts_at_once_do_not_pass_a_quota_that_they_come_to(
+    served: Served, engine: Engine, key: NewKey, spec: dict[str, object]
+) -> None:
+    most = far_quota(engine) + 3
+    set_quota(engine, key, max_queued_jobs=most)
+    headers = {"Authorization": f"Bearer {key.key}"}
+
+    def post(_: int) -> int:
+        answer = httpx.post(f"{served.url}/jobs", json=spec, headers=headers, trust_env=False)
+        return answer.status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(post, range(most + 8)))
+
+    assert (answers.count(202), answers.count(429)) == (most, 8)
 
 
 def test_a_project_that_stores_too_much_can_post_nothing_more(
