@@ -5,7 +5,9 @@ the files; docs/formats.md draws the layout.
 """
 
 import math
+import mmap
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -48,6 +50,7 @@ _ALIGNMENT = 8
 _WORD = 2
 # A tensor with entries is bounded by its segments; this bounds (0, 2**63), which has none.
 _MAX_EXTENT = 1 << 40
+_HUGE = 1 << 22  # bytes, from which on NumPy asks for huge pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +280,18 @@ def _segments(table: NDArray[Any], data: Bytes, size: int) -> Iterator[tuple[int
 
 def _zeros(header: Header, dtype: np.dtype[Any], name: str) -> Values:
     try:
-        return np.zeros(header.size, dtype)
-    except MemoryError:
+        return _fresh(header.size, dtype)
+    except (MemoryError, OSError):
         raise _corrupt(name, f"a shape of {header.shape} does not fit into memory") from None
+
+
+def _fresh(size: int, dtype: np.dtype[Any]) -> Values:
+    if sys.platform == "win32" or size * dtype.itemsize < _HUGE:
+        return np.zeros(size, dtype)
+    # A virtual machine that gives free memory back to its host pays for the whole of each huge
+    # page, and several times as much as for the small ones that the dense weights would get.
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    return np.frombuffer(mmap.mmap(-1, size * dtype.itemsize, private), dtype)
 
 
 def _name(mask: Mask | None) -> str:
