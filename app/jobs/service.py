@@ -37,7 +37,7 @@ async def submit(
     row = row_of(project_id, request)
     insertion = submission.submit(row, quotas.defaults(settings))
     submitted = (await session.execute(*insertion)).mappings().one()
-    if not submitted["is_far"]:
+    if not submitted["let_pass"]:
         # It is there by now, and counts.
         await quotas.admit(session, settings, project_id, more=0)
     job = submission.stored(row, submitted)

@@ -32,7 +32,7 @@ def submit(
     """Insert a job, given by its columns: the statement and its parameters.
 
     It gives back what `stored` makes the job of; since when it is there (``since``), its place in
-    the queue (``position``), and, of a quota, whether the job is far from it (``is_far``).
+    the queue (``position``), and, of a quota, `quotas.let_pass`.
 
     Args:
         job: The columns that are given.
@@ -72,7 +72,7 @@ def _insertion(names: tuple[str, ...]) -> Submitted:
 
 @cache
 def _counted(names: tuple[str, ...]) -> Submitted:
-    return _insertion(names).add_columns(quotas.is_far().label("is_far"))
+    return _insertion(names).add_columns(quotas.let_pass().label("let_pass"))
 
 
 @cache

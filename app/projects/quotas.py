@@ -1,8 +1,8 @@
 """How much a project may have waiting and stored. How many of its jobs run is the claim's.
 
 Whoever is about to add to what a project has counts it under a lock, so that many at once do not
-pass a quota together. A job that is posted far from the quota shares that lock with others, and
-waits for nobody: docs/decisions tells why that is enough.
+pass a quota together. Jobs that are posted far from the quota share that lock: docs/decisions tells
+why that is enough.
 """
 
 from collections.abc import Mapping
@@ -28,30 +28,34 @@ from app.jobs.tables import WAITING, Job
 from app.problems import Problem
 from app.projects.tables import Project
 from app.settings import Settings
+from app.sweeps.schemas import MOST_JOBS
 
 Own: TypeAlias = Row[int | None, int | None, Any]
 Used: TypeAlias = Row[int, int]
 
 RETRY_AFTER_SECONDS = 60
 MINE: BindParameter[str] = bindparam("project_id")
-MOST_JOBS: BindParameter[int] = bindparam("max_queued_jobs")
-MOST_BYTES: BindParameter[int] = bindparam("max_stored_bytes")
+MAX_JOBS: BindParameter[int] = bindparam("max_queued_jobs")
+MAX_BYTES: BindParameter[int] = bindparam("max_stored_bytes")
 ZERO = literal_column("0", Integer)
 LOCK = literal_column("hashtext('quotas')", Integer)
 GRANTED_AHEAD = 64 * 2**20  # bytes, to an upload that does not say how long it is
 
 
 def defaults(settings: Settings) -> Mapping[str, int]:
-    """The quotas of projects that have none of their own, as parameters of `is_far`."""
+    """The quotas of projects that have none of their own, as parameters of `let_pass`."""
     return {
-        MOST_JOBS.key: settings.max_queued_jobs,
-        MOST_BYTES.key: settings.max_stored_bytes,
+        MAX_JOBS.key: settings.max_queued_jobs,
+        MAX_BYTES.key: settings.max_stored_bytes,
     }
 
 
 @cache
 def limits() -> Select[int | None, int | None, Any]:
-    """A project's own quotas. What is counted after it stays true until the transaction ends."""
+    """A project's own quotas, which it locks: nobody else adds to what the project has.
+
+    So what is counted after it stays true until the transaction ends.
+    """
     own = select(Project.max_queued_jobs, Project.max_stored_bytes).where(Project.id == MINE)
     return own.add_columns(func.pg_advisory_xact_lock(LOCK, func.hashtext(Project.id)))
 
@@ -73,19 +77,20 @@ def _used_by(project_id: ColumnElement[str]) -> tuple[ColumnElement[int], Column
     return jobs.scalar_subquery(), stored.scalar_subquery() + uploaded.scalar_subquery()
 
 
-def is_far() -> ColumnElement[bool | None]:
-    """True where one job more is fine whatever others are adding, and nobody counts just now.
+def let_pass() -> ColumnElement[bool | None]:
+    """True where one job more is fine whatever others are adding; it locks what `limits` locks.
 
-    Then nobody does until the transaction ends. Otherwise nothing is locked.
+    The lock is shared with others that are let pass, and lasts until the transaction ends. Near a
+    quota, or while somebody counts or is about to, nothing is locked and nobody let pass.
     """
     jobs, stored = _used_by(Project.id.expression)
-    # There are no more transactions than connections, and each adds one job.
-    others = literal_column("current_setting('max_connections')::int", Integer)
+    # What may be there by now and is not counted: a job of each connection, and one sweep.
+    others = literal_column(f"current_setting('max_connections')::int + {MOST_JOBS}", Integer)
     lock = func.pg_try_advisory_xact_lock_shared(LOCK, func.hashtext(Project.id))
     fits = select(lock).where(
         Project.id == MINE,
-        func.coalesce(Project.max_queued_jobs, MOST_JOBS) > jobs + others,
-        func.coalesce(Project.max_stored_bytes, MOST_BYTES) > stored,
+        func.coalesce(Project.max_queued_jobs, MAX_JOBS) > jobs + others,
+        func.coalesce(Project.max_stored_bytes, MAX_BYTES) > stored,
     )
     return fits.scalar_subquery()
 

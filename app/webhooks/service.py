@@ -169,7 +169,7 @@ async def replay(
 
 
 async def _admit(session: AsyncSession, settings: Settings, project_id: str) -> None:
-    # Locks the project: what was counted stays true until the transaction ends.
+    # Locks the project's quotas: what is counted stays true until the transaction ends.
     await session.execute(quotas.limits(), {"project_id": project_id})
     most = settings.max_webhook_endpoints
     if (await session.scalar(queries.count(project_id)) or 0) >= most:

@@ -50,8 +50,7 @@ _ALIGNMENT = 8
 _WORD = 2
 # A tensor with entries is bounded by its segments; this bounds (0, 2**63), which has none.
 _MAX_EXTENT = 1 << 40
-_LARGE = 1 << 18  # bytes, from which on memory is the kernel's business
-_SPREAD = 9  # with one in 2⁹ entries, spread evenly, every page of 4 KiB has one
+_HUGE = 1 << 22  # bytes, from which on NumPy asks for huge pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,21 +280,18 @@ def _segments(table: NDArray[Any], data: Bytes, size: int) -> Iterator[tuple[int
 
 def _zeros(header: Header, dtype: np.dtype[Any], name: str) -> Values:
     try:
-        return _fresh(header.size, dtype, is_touched=header.kept << _SPREAD >= header.size)
+        return _fresh(header.size, dtype)
     except (MemoryError, OSError):
         raise _corrupt(name, f"a shape of {header.shape} does not fit into memory") from None
 
 
-def _fresh(size: int, dtype: np.dtype[Any], *, is_touched: bool) -> Values:
-    """Zeros in memory of their own; whether all its pages are about to be touched."""
-    if sys.platform == "win32" or size * dtype.itemsize < _LARGE:
+def _fresh(size: int, dtype: np.dtype[Any]) -> Values:
+    if sys.platform == "win32" or size * dtype.itemsize < _HUGE:
         return np.zeros(size, dtype)
-    # NumPy asks for huge pages, and a virtual machine that gives free memory back to its host pays
-    # several times as much for those as for the small ones that dense weights get.
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    if is_touched and sys.platform == "linux":
-        flags |= mmap.MAP_POPULATE  # one call of the kernel, not one for each page
-    return np.frombuffer(mmap.mmap(-1, size * dtype.itemsize, flags), dtype)
+    # A virtual machine that gives free memory back to its host pays for the whole of each huge
+    # page, and several times as much as for the small ones that the dense weights would get.
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    return np.frombuffer(mmap.mmap(-1, size * dtype.itemsize, private), dtype)
 
 
 def _name(mask: Mask | None) -> str:

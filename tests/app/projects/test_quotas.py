@@ -19,6 +19,7 @@ from app.projects import quotas
 from app.projects.service import NewKey
 from app.projects.tables import Project
 from app.settings import Settings
+from app.sweeps.schemas import MOST_JOBS
 from tests.app.served import Served
 from tests.jobs import bring_to, claim, leave, new_row, submit
 from worker.supervisor import take
@@ -136,15 +137,15 @@ def test_posts_at_once_do_not_pass_the_quota_together(
 
 
 def far_quota(engine: Engine) -> int:
-    """One that an empty project is far from: there are fewer connections."""
+    """One that an empty project is just far from."""
     with engine.connect() as connection:
-        return int(connection.scalar(text("SHOW max_connections"))) + 1
+        return int(connection.scalar(text("SHOW max_connections"))) + MOST_JOBS + 1
 
 
-def is_far(session: Session, key: NewKey) -> bool:
+def is_let_pass(session: Session, key: NewKey) -> bool:
     """Post a job in a transaction that goes on: is it let pass without a count?"""
     insertion = submission.submit(new_row(key.project_id), quotas.defaults(Settings()))
-    return bool(session.execute(*insertion).mappings().one()["is_far"])
+    return bool(session.execute(*insertion).mappings().one()["let_pass"])
 
 
 def test_far_from_the_quota_no_post_waits_for_another(
@@ -156,7 +157,7 @@ def test_far_from_the_quota_no_post_waits_for_another(
 ) -> None:
     set_quota(engine, key, max_queued_jobs=far_quota(engine) + 1)
     with sessions() as session:
-        assert is_far(session, key)
+        assert is_let_pass(session, key)
 
         # The other is neither undone nor committed.
         assert client.post("/jobs", json=spec).status_code == 202
@@ -168,7 +169,7 @@ def test_who_counts_waits_for_posts_that_did_not(
     set_quota(engine, key, max_queued_jobs=far_quota(engine))
     counts = quotas.limits(), {"project_id": key.project_id}
     with sessions() as posting, sessions() as counting:
-        assert is_far(posting, key)
+        assert is_let_pass(posting, key)
         counting.execute(text("SET LOCAL lock_timeout = '200ms'"))
 
         with pytest.raises(OperationalError, match="lock timeout"):
@@ -186,7 +187,7 @@ def test_a_post_that_is_near_one_quota_is_not_let_pass(
     set_quota(engine, key, **bounds | {quota: bounds[quota] - 1})
 
     with sessions() as session:
-        assert not is_far(session, key)
+        assert not is_let_pass(session, key)
 
 
 def test_while_somebody_counts_no_post_is_let_pass(
@@ -196,7 +197,7 @@ def test_while_somebody_counts_no_post_is_let_pass(
     with sessions() as counting, sessions() as session:
         counting.execute(quotas.limits(), {"project_id": key.project_id})
 
-        assert not is_far(session, key)
+        assert not is_let_pass(session, key)
 
 
 def test_posts_at_once_do_not_pass_a_quota_that_they_come_to(
