@@ -27,7 +27,7 @@ import psutil
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from sqlalchemy import Engine, Text, cast, func, insert, literal, select, text
+from sqlalchemy import Engine, Text, cast, func, insert, literal, select, text, update
 from sqlalchemy.orm import sessionmaker
 
 from app.artifacts.tables import Artifact, Kind, State
@@ -63,6 +63,12 @@ class Bench:
     @property
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key.key}"}
+
+    def end_all(self) -> None:
+        """Empty the queue: no project's quota lets so many jobs wait as a round posts."""
+        ended = {"status": "cancelled", "finished_at": func.now()}
+        with self.engine.begin() as connection:
+            connection.execute(update(Job).where(Job.status == "queued").values(ended))
 
     def submit(self) -> str:
         row = job_row(self.key.project_id)
@@ -185,6 +191,8 @@ def compare(bench: Bench, path: str, script: str = "") -> tuple[float, float, fl
     with serving(bench, "ours") as ours, serving(bench, "bare") as other:
         for _ in range(ROUNDS):
             for kind, (url, process) in (("ours", ours), ("bare", other)):
+                if script:
+                    bench.end_all()
                 count, _, seconds = wrk(bench, url + path, process, script=script)
                 costs[kind].append(seconds / count)
     mine, theirs = (statistics.median(costs[kind]) for kind in ("ours", "bare"))

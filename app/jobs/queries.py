@@ -96,10 +96,12 @@ def _changes() -> ColumnElement[Any]:
     reason = JobEvent.data["reason"].as_string().label("reason")
     message = JobEvent.data["error", "message"].as_string().label("message")
     # Spelt out: a list of parameters is put into the statement anew each time.
-    types = [literal_column(f"'{kind}'") for kind in sorted({*BEGINS, PHASE})]
+    kinds: list[ColumnElement[str]] = [
+        literal_column(f"'{kind}'") for kind in sorted({*BEGINS, PHASE})
+    ]
     newest = (
         select(JobEvent.seq, JobEvent.type, phase, JobEvent.attempt, at, reason, message)
-        .where(JobEvent.job_id == Job.id, JobEvent.type.in_(types))
+        .where(JobEvent.job_id == Job.id, JobEvent.type.in_(kinds))
         .order_by(JobEvent.seq.desc())
         .limit(MOST_CHANGES)
         .correlate(Job)
