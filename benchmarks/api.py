@@ -191,7 +191,7 @@ def compare(bench: Bench, path: str, script: str = "") -> tuple[float, float, fl
     with serving(bench, "ours") as ours, serving(bench, "bare") as other:
         for _ in range(ROUNDS):
             for kind, (url, process) in (("ours", ours), ("bare", other)):
-                if script:
+                if script:  # which posts have alone
                     bench.end_all()
                 count, _, seconds = wrk(bench, url + path, process, script=script)
                 costs[kind].append(seconds / count)

@@ -88,6 +88,7 @@ def queue_position(job: type[Job]) -> ColumnElement[int | None]:
         .correlate(job)
         .subquery()
     )
+    # What never varies is spelt out: submission.py has this in a statement that must be short.
     position = select(func.count() + literal_column("1")).select_from(ahead).scalar_subquery()
     return case(((job.status == Status.QUEUED) & ~waits(job), position))
 

@@ -28,7 +28,7 @@ from app.jobs.tables import WAITING, Job
 from app.problems import Problem
 from app.projects.tables import Project
 from app.settings import Settings
-from app.sweeps.schemas import MOST_JOBS
+from app.sweeps import schemas as sweeps
 
 Own: TypeAlias = Row[int | None, int | None, Any]
 Used: TypeAlias = Row[int, int]
@@ -85,7 +85,9 @@ def let_pass() -> ColumnElement[bool | None]:
     """
     jobs, stored = _used_by(Project.id.expression)
     # What may be there by now and is not counted: a job of each connection, and one sweep.
-    others = literal_column(f"current_setting('max_connections')::int + {MOST_JOBS}", Integer)
+    others = literal_column(
+        f"current_setting('max_connections')::int + {sweeps.MOST_JOBS}", Integer
+    )
     lock = func.pg_try_advisory_xact_lock_shared(LOCK, func.hashtext(Project.id))
     fits = select(lock).where(
         Project.id == MINE,

@@ -288,8 +288,8 @@ def _zeros(header: Header, dtype: np.dtype[Any], name: str) -> Values:
 def _fresh(size: int, dtype: np.dtype[Any]) -> Values:
     if sys.platform == "win32" or size * dtype.itemsize < _HUGE:
         return np.zeros(size, dtype)
-    # A virtual machine that gives free memory back to its host pays for the whole of each huge
-    # page, and several times as much as for the small ones that the dense weights would get.
+    # Not in huge pages, which dense weights do not get either: on a virtual machine they were
+    # measured to cost several times what the small ones do (docs/benchmarks.md).
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     return np.frombuffer(mmap.mmap(-1, size * dtype.itemsize, private), dtype)
 
