@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -19,7 +18,7 @@ from pst_core.criteria import CRITERIA, Matrix
 from pst_core.errors import UnsupportedModelError
 from pst_core.factors import Factors
 from pst_core.layers import PSTLinear, SparseLinear
-from pst_core.masks import NOfM, prune_count
+from pst_core.masks import NOfM, kth_smallest, prune_count
 from pst_core.recipes import Hyperparameters
 from pst_core.report import PrunedMatrix
 from pst_core.spec import Method, Scope
@@ -147,22 +146,16 @@ def _allocate(layers: Sequence[SparseLinear], sparsity: float) -> None:
         counts = [0] * len(layers)
     else:
         pooled = torch.cat(scores)
-        threshold = _smallest(pooled, count)
-        counts = [int((score < threshold).sum()) for score in scores]
-        left = count - sum(counts)
-        for index, score in enumerate(scores):
-            ties = min(left, int((score == threshold).sum()))
-            counts[index] += ties
-            left -= ties
+        threshold = kth_smallest(pooled, count)
+        below = torch.stack([(score < threshold).sum() for score in scores])
+        ties = torch.stack([(score == threshold).sum() for score in scores])
+        # What the layers before leave of the ties that go.
+        left = count - below.sum() - (ties.cumsum(0) - ties)
+        # At once: each number asked for by itself would wait for a GPU.
+        counts = (below + torch.minimum(ties, left.clamp(min=0))).tolist()
     for layer, size, pruned in zip(layers, sizes, counts, strict=True):
         # Half an entry more, lest rounding loses one.
         layer.sparsity = min((pruned + 0.5) / size, 1.0) if pruned else 0.0
-
-
-def _smallest(flat: Tensor, count: int) -> Tensor:
-    if flat.device.type == "cpu":
-        return torch.tensor(np.partition(flat.numpy(), count - 1)[count - 1])
-    return flat.kthvalue(count).values
 
 
 def head_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:

@@ -115,8 +115,8 @@ def _gradients(ctx: Any, dy_NO: Tensor) -> tuple[Tensor | None, ...]:
     dA, dR, dB, dC = _score_gradients(dscore_OI, A_OR, B_RI, numbers)
     # In place: the gradient becomes that of W'.
     grad_OI.mul_(work_OI.copy_(mask_OI).add_(updated_OI.abs_()))
-    dU = (V_RI @ grad_OI.T).T.mul_(numbers.beta)
-    dV = (U_OR.T @ grad_OI).mul_(numbers.beta)
+    dU = _product(V_RI, grad_OI.T, numbers.beta).T
+    dV = _product(U_OR.T, grad_OI, numbers.beta)
     return None, None, dx, dbias, None, dU, dV, dA, dB, dR, dC
 
 
@@ -137,11 +137,23 @@ def updated_weight(
 def add_learned_score(
     score_OI: Tensor, factors: tuple[Tensor, ...], alpha1: float, alpha2: float
 ) -> Tensor:
-    """Add α1·A B + α2·(R + C) in place, as one product of rank r + 2."""
+    """Add α1·A B + α2·(R + C) in place."""
+    if score_OI.device.type != "cpu":
+        return _add_on_device(score_OI, factors, alpha1, alpha2)
+    # As one product of rank r + 2, for each pass over the scores costs memory bandwidth.
     A_OR, B_RI, R_O, C_I = factors
     left = torch.cat([alpha1 * A_OR, torch.stack([R_O, torch.ones_like(R_O)], 1)], 1)
     right = torch.cat([B_RI, alpha2 * torch.stack([torch.ones_like(C_I), C_I])])
     return score_OI.addmm_(left, right)
+
+
+def _add_on_device(
+    score_OI: Tensor, factors: tuple[Tensor, ...], alpha1: float, alpha2: float
+) -> Tensor:
+    # There a kernel's launch costs more than its pass over the scores.
+    A_OR, B_RI, R_O, C_I = factors
+    score_OI.addmm_(A_OR, B_RI, alpha=alpha1)
+    return score_OI.add_(R_O[:, None], alpha=alpha2).add_(C_I, alpha=alpha2)
 
 
 def _score_gradients(
@@ -149,11 +161,16 @@ def _score_gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of A, R, B, C."""
     # So transposed, for BLAS is slow at products with few columns, less so at those with few rows.
-    dA = (B_RI @ dscore_OI.T).T.mul_(numbers.alpha1)
-    dB = (A_OR.T @ dscore_OI).mul_(numbers.alpha1)
+    dA = _product(B_RI, dscore_OI.T, numbers.alpha1).T
+    dB = _product(A_OR.T, dscore_OI, numbers.alpha1)
     dR = dscore_OI.sum(1).mul_(numbers.alpha2)
     dC = dscore_OI.sum(0).mul_(numbers.alpha2)
     return dA, dR, dB, dC
+
+
+def _product(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    # What is added counts nothing: a scaled product is one kernel so, and would else be two.
+    return torch.addmm(left.new_empty(()), left, right, beta=0, alpha=scale)
 
 
 def _as_bytes(mask: Tensor) -> Tensor:

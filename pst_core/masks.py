@@ -76,7 +76,7 @@ class Selector:
             elif score.device.type == "cpu":
                 bracket.keep_highest(score.numpy().reshape(-1), count, mask.numpy().reshape(-1))
             else:
-                mask.copy_(_keep_highest(score, count))
+                _keep_highest(score.reshape(-1), count, mask.view(-1))
         return mask_OI
 
 
@@ -133,14 +133,28 @@ class _Bracket:
         self._threshold = threshold
 
 
-def _keep_highest(scores: Tensor, count: int) -> Tensor:
-    flat = scores.reshape(-1)
-    threshold = flat.kthvalue(count).values
-    keep, ties = flat > threshold, flat == threshold
-    # The last of the ties stay; counted on the device, for asking it would wait for it.
-    missing = flat.numel() - count - keep.sum()
-    from_the_end = ties.sum() - ties.cumsum(0)
-    return (keep | (ties & (from_the_end < missing))).view_as(scores)
+def kth_smallest(flat: Tensor, k: int) -> Tensor:
+    """The k-th smallest of a vector, counted from one, as a scalar on its device."""
+    if flat.device.type == "cpu":
+        return torch.tensor(np.partition(flat.numpy(), k - 1)[k - 1])
+    return _kth_smallest_on_device(flat, k)
+
+
+def _kth_smallest_on_device(flat: Tensor, k: int) -> Tensor:
+    # torch.kthvalue runs in one block of a GPU's threads and takes up to a hundred times as long.
+    from_above = flat.numel() - k + 1
+    if k < from_above:
+        return flat.topk(k, largest=False, sorted=False).values.max()
+    return flat.topk(from_above, sorted=False).values.min()
+
+
+def _keep_highest(flat: Tensor, count: int, mask: Tensor) -> None:
+    """Write the mask that is False at the ``count`` lowest of the scores."""
+    threshold = _kth_smallest_on_device(flat, count)
+    not_below, ties = flat >= threshold, flat == threshold
+    # The first of the ties go; counted on the device, for asking it would wait for it.
+    surplus = not_below.sum() - (flat.numel() - count)
+    torch.where(ties, ties.cumsum(0, dtype=torch.int32) > surplus, not_below, out=mask)
 
 
 def _keep_n_of_m(score_OI: Tensor, pruned: int, m: int) -> Tensor:

@@ -292,3 +292,17 @@ def test_gradients_on_a_gpu_are_those_on_a_cpu(case: Case) -> None:
     other(x_BI).backward(case.gradient.cuda())
     for name in FACTORS:
         assert_same(getattr(other, name).grad.cpu(), getattr(case.layer, name).grad, 1e-10)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("pattern", [None, *PATTERNS])
+def test_a_step_on_a_gpu_never_waits_for_it(pattern: NOfM | None) -> None:
+    layer = make_layer(12, 16, bias=True, sparsity=0.5, parts=(4, 8), pattern=pattern).cuda()
+    x_BI = torch.randn(3, 16, device="cuda", requires_grad=True)
+    layer(x_BI).sum().backward()  # the first one has libraries and memory to fetch
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        layer.sparsity = 0.6
+        layer(x_BI).sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
