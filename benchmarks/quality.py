@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
+from transformers import PreTrainedModel
 
 from pst_core.prepare import Prepared, Sources, prepare
 from pst_core.progress import Outlook
 from pst_core.references import locate_dataset, locate_model
 from pst_core.spec import CompressionSpec
-from pst_core.stages import Job, Trained, run_stage, stage_steps
+from pst_core.stages import Job, Trained, run_stage, stage_steps, to_be_taught
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
@@ -123,8 +123,8 @@ def run_all(groups: Iterator[list[Trial]]) -> None:
                 teacher = run(each, teacher)
 
 
-def run(each: Trial, teacher: Tensor | None) -> Tensor | None:
-    """Make one run and note its result; the dense one's logits, or the teacher as it was."""
+def run(each: Trial, teacher: PreTrainedModel | None) -> PreTrainedModel | None:
+    """Make one run and note its result; the dense one's model, or the teacher as it was."""
     spec = each.spec
     sources = Sources(
         model=locate_model(spec.model, roots=()), dataset=locate_dataset(spec.dataset.ref, roots=())
@@ -134,13 +134,13 @@ def run(each: Trial, teacher: Tensor | None) -> Tensor | None:
     steps = stage_steps(prepared, spec.method)
     outlook = Outlook(stage="main", steps_before=0, steps_in_all=steps)
     logger.info("%s: %d steps", each.path.stem, steps)
-    model, trained = run_stage(
-        job, prepared, spec.method, outlook, teacher=teacher if each.distils else None
-    )
+    logits = None
+    if teacher is not None and each.distils:
+        examples = to_be_taught(job, prepared)
+        logits = prepared.task.teacher_logits(teacher, examples, prepared.tokenizer)
+    model, trained = run_stage(job, prepared, spec.method, outlook, teacher=logits)
     note(each, prepared, trained)
-    if spec.method != "dense":
-        return teacher
-    return prepared.task.teacher_logits(model, prepared.examples["train"], prepared.tokenizer)
+    return model if spec.method == "dense" else teacher
 
 
 def note(each: Trial, prepared: Prepared, trained: Trained) -> None:

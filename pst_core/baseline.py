@@ -16,7 +16,7 @@ from pst_core.prepare import Prepared
 from pst_core.pretrained import to_device
 from pst_core.progress import Outlook
 from pst_core.resume import Snapshooter, Yardstick
-from pst_core.stages import Job, check_convertible, evaluate_splits, run_stage
+from pst_core.stages import Job, check_convertible, evaluate_splits, run_stage, to_be_taught
 
 
 def train_baseline(
@@ -30,7 +30,7 @@ def train_baseline(
         evaluation=trained.evaluation,
         test=trained.test.sample.measured(),
         cost=trained.cost,
-        teacher=_teacher(prepared, model),
+        teacher=_teacher(job, prepared, model),
     )
 
 
@@ -56,7 +56,7 @@ def measure_baseline(job: Job, prepared: Prepared) -> Yardstick:
         evaluation=evaluation,
         test=test.sample.measured(),
         cost=None,
-        teacher=_teacher(prepared, model),
+        teacher=_teacher(job, prepared, model),
     )
 
 
@@ -75,7 +75,8 @@ def _check(job: Job, prepared: Prepared, folder: Path) -> None:
         )
 
 
-def _teacher(prepared: Prepared, model: PreTrainedModel) -> Tensor | None:
+def _teacher(job: Job, prepared: Prepared, model: PreTrainedModel) -> Tensor | None:
     if not prepared.task.hyper.distillation:
         return None
-    return prepared.task.teacher_logits(model, prepared.examples["train"], prepared.tokenizer)
+    examples = to_be_taught(job, prepared)
+    return prepared.task.teacher_logits(model, examples, prepared.tokenizer)

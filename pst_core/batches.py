@@ -20,8 +20,8 @@ from pst_core.shuffle import shuffled
 BUCKET_BATCHES = 50  # batches sorted by length together; more would fix which rows meet
 MEMORY_LIMIT = 64 * 1024 * 1024  # bytes of tokens; beyond it they are mapped from a file
 NO_SECOND = -1
-# So that the two shuffles of an epoch, and that of the splits, have nothing in common.
-OF_EXAMPLES, OF_BATCHES = 1, 2
+# So that the orders and numbers drawn by one seed have nothing in common.
+OF_EXAMPLES, OF_BATCHES, OF_PARTNERS, OF_CUTS = 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)

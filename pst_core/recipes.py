@@ -75,6 +75,10 @@ class Hyperparameters(Strict):
     """Weight of the distance to the dense baseline's logits in the loss; the task's loss has the
     rest. It needs `baseline: train`."""
     distillation_temperature: Annotated[Float, Field(gt=0, le=100)] = 2.0
+    splices: Annotated[int, Integer(ge=0, le=16)] = 0
+    """Examples spliced of two, with the dense baseline's answer, that join each one of a batch:
+    a model learns from them what the baseline would say beyond the training split. It needs
+    distillation."""
     validations: Count = 0
     """How often the validation split is scored while training at the target sparsity."""
     patience: Count = 0
@@ -89,6 +93,10 @@ class Hyperparameters(Strict):
     """Of each such completion."""
     precision: Precision = "float32"
     """Of the matrix products; the factors, scores and masks are always float32."""
+
+    @property
+    def examples_a_step(self) -> int:
+        return self.batch_size * (1 + self.splices)
 
     @field_validator("accumulation")
     @classmethod
@@ -135,5 +143,8 @@ PRESETS: dict[Preset, dict[str, float | int | str | bool]] = {
         "final_hold": 0.4,
         "train_biases_and_norms": True,
         "distillation": 0.7,
+        # What is spliced keeps the model from learning the training split by heart.
+        "splices": 1,
+        "dropout": 0.0,
     },
 }

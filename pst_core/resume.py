@@ -40,7 +40,7 @@ class Yardstick:
         evaluation: What it scored.
         test: Its primary metric on the test split, to be compared with another's.
         cost: Of its training; None where another job has trained it.
-        teacher: Its logits of every training example, on the CPU; None where none are distilled.
+        teacher: Its logits of all that it teaches, on the CPU; None where none are distilled.
     """
 
     evaluation: Evaluation

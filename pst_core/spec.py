@@ -29,6 +29,8 @@ LOWER_IS_BETTER: frozenset[Metric] = frozenset({"mse", "perplexity"})
 IN_POINTS: frozenset[Metric] = frozenset({"accuracy", "f1", "matthews", "pearson", "spearman"})
 # The tasks whose answers are few enough to keep a teacher's of every example.
 DISTILLED: frozenset[Task] = frozenset({"text-classification", "text-regression"})
+# The hyperparameters by which a model learns from its dense baseline.
+TAUGHT = frozenset({"distillation", "splices"})
 # The yardsticks: they prune nothing.
 UNPRUNED: frozenset[Method] = frozenset({"dense", "lora"})
 
@@ -229,17 +231,19 @@ class CompressionSpec(Strict):
     def _changes_fit_the_preset(
         cls, value: Hyperparameters, info: ValidationInfo
     ) -> Hyperparameters:
-        asked = "distillation" in value.model_fields_set and value.distillation
+        asked = {name for name in TAUGHT if name in value.model_fields_set and getattr(value, name)}
         if asked and info.data.get("baseline") == "none":
-            raise ValueError("distillation is from the dense baseline: ask for one")
+            raise ValueError(f"{min(asked)} needs the dense baseline: ask for one")
         if asked and info.data.get("task") not in DISTILLED:
-            raise ValueError(f"{info.data.get('task')} has no distillation")
+            raise ValueError(f"{info.data.get('task')} has no {min(asked)}")
         if "preset" in info.data:
             try:
-                resolve(info.data["preset"], value)
+                resolved = resolve(info.data["preset"], value)
             except ValidationError as error:
                 first = error.errors()[0]
                 raise ValueError(f"with the preset, {first['loc'][0]}: {first['msg']}") from error
+            if "splices" in asked and not resolved.distillation:
+                raise ValueError("splices needs distillation to be more than 0")
         return value
 
     @field_validator("formats", mode="before")
@@ -325,8 +329,8 @@ class CompressionSpec(Strict):
         resolved = resolve(self.preset, self.hyperparameters)
         if self.baseline == "none" or self.task not in DISTILLED or self.method in UNPRUNED:
             # There is nobody to distil from, or nothing to.
-            return resolved.model_copy(update={"distillation": 0.0})
-        return resolved
+            return resolved.model_copy(update={"distillation": 0.0, "splices": 0})
+        return resolved if resolved.distillation else resolved.model_copy(update={"splices": 0})
 
     def trained_by(self, accepted: Mapping[str, Any]) -> Self:
         """The same for a release whose presets may be others than when it was accepted.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pst_core.architectures import survey
-from pst_core.batches import Batch, Collator, training_batches
+from pst_core.batches import Batch, Collator, Examples, training_batches
 from pst_core.convert import (
     Converted,
     Pruning,
@@ -40,6 +40,7 @@ from pst_core.report import (
 from pst_core.resume import Snapshooter, StageKeeper
 from pst_core.snapshots import Snapshots
 from pst_core.spec import LOWER_IS_BETTER, UNPRUNED, CompressionSpec, Method
+from pst_core.splicing import with_splices
 from pst_core.tasks.base import Scored
 from pst_core.trainable import adapter_groups, factor_groups, full_groups
 from pst_core.trainer import ParameterGroup, Run, train
@@ -121,7 +122,7 @@ def run_stage(
         prepared: Its data.
         method: The job's, or `dense` for its baseline.
         outlook: For the progress that is reported.
-        teacher: The logits to distil from.
+        teacher: The logits to distil from, of all that is `to_be_taught`.
         snapshooter: Has what an earlier run kept of this stage, and keeps this one's.
 
     Raises:
@@ -151,7 +152,8 @@ def run_stage(
     else:
         run = _run(job, prepared, model, sparse, groups, curve, teacher)
         if snapshooter is not None:
-            run = _kept(run, job, prepared, StageKeeper(snapshooter, outlook, curve))
+            keeper = StageKeeper(snapshooter, outlook, curve)
+            run = _kept(run, job, prepared, teacher, keeper)
         with job.while_training():
             cost = train(run)
     if method == "lora":
@@ -252,7 +254,7 @@ def _run(
         task=task,
         sparse=sparse,
         groups=groups,
-        batches=_batches(job, prepared, model),
+        batches=_batches(job, prepared, model, teacher),
         # As many as the dense yardstick's, whatever the method.
         total_steps=stage_steps(prepared, "dense"),
         target_sparsity=(job.spec.sparsity or 0.0) if sparse.layers else 0.0,
@@ -264,25 +266,40 @@ def _run(
     )
 
 
+def to_be_taught(job: Job, prepared: Prepared) -> Examples:
+    """What a teacher is asked about: the training split, and what the recipe splices of it."""
+    examples, splices = prepared.examples["train"], prepared.task.hyper.splices
+    return with_splices(examples, times=splices, seed=job.spec.seed) if splices else examples
+
+
 def _batches(
-    job: Job, prepared: Prepared, model: PreTrainedModel, start: int = 0
+    job: Job, prepared: Prepared, model: PreTrainedModel, teacher: Tensor | None, start: int = 0
 ) -> Iterator[Batch]:
-    return training_batches(
-        prepared.examples["train"],
-        batch_size=prepared.task.hyper.batch_size,
+    hyper = prepared.task.hyper
+    examples, batch_size = prepared.examples["train"], hyper.batch_size
+    if teacher is not None and hyper.splices:
+        own, examples = len(examples), to_be_taught(job, prepared)
+        examples.targets[own:] = prepared.task.answers(teacher[own:]).double().numpy()
+        # As many steps as without.
+        batch_size = hyper.examples_a_step
+    yield from training_batches(
+        examples,
+        batch_size=batch_size,
         seed=job.spec.seed,
         collate=Collator.of(prepared.tokenizer, model.config),
         start=start,
     )
 
 
-def _kept(run: Run, job: Job, prepared: Prepared, keeper: StageKeeper) -> Run:
+def _kept(
+    run: Run, job: Job, prepared: Prepared, teacher: Tensor | None, keeper: StageKeeper
+) -> Run:
     """The run, from where an earlier one was kept to where it is kept itself."""
     begin = keeper.begin()
     start = begin.numbers.step if begin else 0
     return replace(
         run,
-        batches=_batches(job, prepared, run.model, start),
+        batches=_batches(job, prepared, run.model, teacher, start),
         drawn=drawn_tensors(run.model, run.sparse, new_head=prepared.task.has_new_head),
         begin=begin,
         keeper=keeper,

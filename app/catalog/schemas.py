@@ -43,7 +43,7 @@ class MethodOut(BaseModel):
 class PresetOut(BaseModel):
     name: Preset
     hyperparameters: Hyperparameters
-    """Every value; distillation falls to 0 where there is no trained baseline to distil from."""
+    """Every value; distillation and splices fall to 0 where there is no baseline to learn from."""
 
 
 class TaskOut(BaseModel):

@@ -58,6 +58,7 @@ def shape_of(spec: CompressionSpec) -> Shape:
         hyper.rank,
         hyper.score_rank,
         hyper.batch_size,
+        hyper.splices,
         hyper.accumulation,
         hyper.max_length,
         hyper.precision,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from app.jobs.schemas import JobCreate
 from app.problems import Problem, words
 from app.sweeps.schemas import MOST_JOBS, SweepCreate
-from pst_core.spec import UNPRUNED
+from pst_core.spec import TAUGHT, UNPRUNED
 
 # What a sweep varies: the name in a spec, and in the sweep.
 VARIED = {"sparsity": "sparsities", "method": "methods", "seed": "seeds"}
@@ -83,9 +83,9 @@ def _document(spec: Json, method: object, varied: Json, baseline: Json) -> Json:
     kept = {name: value for name, value in spec.items() if name not in left_out}
     hyper = kept.get("hyperparameters")
     if method == "dense" and isinstance(hyper, dict):
-        # It distils from nobody.
+        # It learns from nobody.
         kept["hyperparameters"] = {
-            name: value for name, value in hyper.items() if name != "distillation"
+            name: value for name, value in hyper.items() if name not in TAUGHT
         }
     return {**kept, "method": method, **varied, **baseline}
 

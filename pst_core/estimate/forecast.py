@@ -1,6 +1,7 @@
 """The whole forecast of a compression, from its spec and its sources."""
 
 import torch
+from transformers import PreTrainedModel
 
 from pst_core.errors import InvalidDatasetError
 from pst_core.estimate import lengths
@@ -13,8 +14,8 @@ from pst_core.forecast import DeviceKind, Forecast, MemoryForecast, WorkForecast
 from pst_core.prepare import Sources
 from pst_core.pretrained import read_config
 from pst_core.recipes import Hyperparameters
-from pst_core.spec import CompressionSpec, Method
-from pst_core.stages import optimizer_steps
+from pst_core.spec import UNPRUNED, CompressionSpec, Method
+from pst_core.stages import optimizer_steps, set_dropout
 from pst_core.surroundings import device_class, host_memory
 from pst_core.tasks import make_task
 
@@ -49,14 +50,16 @@ def forecast(spec: CompressionSpec, sources: Sources, *, unread: str | None = No
         method: count(skeleton(config, spec, labels), spec, method, new_head=new_head)
         for method in {spec.method, "dense"}
     }
-    passes: dict[DeviceKind, Pass] = {
-        "cpu": run(plain, found.data.longest, fused_dropout=False),
-        "gpu": run(plain, found.data.longest, fused_dropout=True),
-    }
+    trains = plain
+    dropout = spec.resolved_hyperparameters().dropout
+    if dropout is not None and spec.method not in UNPRUNED:
+        trains = skeleton(config, spec, labels)
+        set_dropout(trains, dropout)
+    passes, dense_passes = (_passes(model, found) for model in (trains, plain))
     main = counts[spec.method]
     memory: dict[DeviceKind, MemoryForecast] = {
-        kind: forecast_memory(spec, main, counts["dense"], one, kind)
-        for kind, one in passes.items()
+        kind: forecast_memory(spec, main, counts["dense"], passes[kind], dense_passes[kind], kind)
+        for kind in passes
     }
     steps = _steps(spec, found)
     return Forecast(
@@ -81,6 +84,14 @@ def forecast(spec: CompressionSpec, sources: Sources, *, unread: str | None = No
     )
 
 
+def _passes(model: PreTrainedModel, found: Found) -> dict[DeviceKind, Pass]:
+    length = found.data.longest
+    return {
+        "cpu": run(model, length, fused_dropout=False),
+        "gpu": run(model, length, fused_dropout=True),
+    }
+
+
 def _steps(spec: CompressionSpec, found: Found) -> int | None:
     if found.data.examples is None:
         return None
@@ -95,11 +106,13 @@ def _work(spec: CompressionSpec, found: Found, main: Counted, one: Pass) -> Work
     rows = found.data.rows or {}
     scored = sum(rows.get(split, 0) for split in ("validation", "test"))
     stages = 3 if spec.baseline == "train" else 2  # the verification scores as well
+    # A teacher answers each example once.
+    taught = rows.get("train", 0) * (1 + hyper.splices) if hyper.distillation else 0
     mean = found.data.tokens_per_step / hyper.batch_size
     return WorkForecast(
-        step=_step(spec.method, batch, main, hyper),
+        step=_step(spec.method, (1 + hyper.splices) * batch, main, hyper),
         baseline_step=FORWARDS_OF_A_STEP * batch if spec.baseline == "train" else 0.0,
-        evaluation=stages * scored * mean * a_token,
+        evaluation=(stages * scored + taught) * mean * a_token,
     )
 
 

@@ -43,6 +43,7 @@ def forecast_memory(
     main: Counted,
     dense: Counted,
     one: Pass,
+    dense_one: Pass,
     kind: DeviceKind,
 ) -> MemoryForecast:
     """Of all stages of a compression on a kind of device.
@@ -52,9 +53,12 @@ def forecast_memory(
         main: Counts of its method.
         dense: Those of the dense yardstick.
         one: One example of the longest length.
+        dense_one: The same in the dense yardstick, whose dropout may be another.
         kind: Of device.
     """
     hyper = spec.resolved_hyperparameters()
+    # The yardstick trains on nothing spliced, and nothing is scored on it.
+    alone = hyper.model_copy(update={"splices": 0})
     weights = FLOAT * main.parameters
     plain = StageMemory(
         process=PROCESS[kind],
@@ -62,11 +66,11 @@ def forecast_memory(
         added=0,
         gradients=0,
         optimizer=0,
-        activations=_forward_only(one, hyper),
+        activations=_forward_only(one, alone),
         scratch=0,
     )
     masks = main.entries
-    baseline = _training(Stage(method="dense", counted=dense, hyper=hyper, kind=kind), one)
+    baseline = _training(Stage(method="dense", counted=dense, hyper=alone, kind=kind), dense_one)
     return MemoryForecast(
         # On its way in, every weight is in the file's pages and in the model.
         loading=plain.model_copy(update={"scratch": weights, "activations": 0}),
@@ -125,7 +129,7 @@ def _export_scratch(spec: CompressionSpec, weights: int, counted: Counted) -> in
 
 def _share(hyper: Hyperparameters) -> int:
     """Examples of one forward."""
-    return -(-hyper.batch_size // hyper.accumulation)
+    return -(-hyper.examples_a_step // hyper.accumulation)
 
 
 def _kept_share(hyper: Hyperparameters) -> float:

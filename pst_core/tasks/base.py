@@ -103,6 +103,10 @@ class Task(ABC):
         del logits, teacher
         return None
 
+    def answers(self, logits: Tensor) -> Tensor:
+        """What logits say, as targets do; of the tasks that have a distance."""
+        raise NotImplementedError
+
     def teacher_logits(
         self, model: PreTrainedModel, examples: Examples, tokenizer: PreTrainedTokenizerBase
     ) -> Tensor | None:

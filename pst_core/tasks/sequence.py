@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
+    BatchEncoding,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -40,7 +41,7 @@ class _OneAnswer(Task):
     def _number(self, label: str, labels: tuple[str, ...]) -> float: ...
 
     @abstractmethod
-    def _answers(self, logits_BC: Tensor) -> Tensor:
+    def answers(self, logits: Tensor) -> Tensor:
         """The classes or numbers of a batch, B."""
 
     def load_model(
@@ -75,13 +76,11 @@ class _OneAnswer(Task):
                 max_length=self.hyper.max_length,
                 return_token_type_ids=True,
             )
-            for row, tokens, types in zip(
-                chunk, encoded["input_ids"], encoded["token_type_ids"], strict=True
-            ):
+            for number, (row, tokens) in enumerate(zip(chunk, encoded["input_ids"], strict=True)):
                 yield Example(
                     tokens=np.array(tokens, np.int32),
                     target=self._number(row.cells["label"], labels),
-                    second=types.index(1) if 1 in types else None,
+                    second=_second(encoded, number) if pairs else None,
                 )
 
     def logits(self, model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -119,7 +118,7 @@ class _OneAnswer(Task):
     ) -> NDArray[np.float64]:
         answers = np.zeros(len(examples))
         for numbers, logits_BC in self.all_logits(model, examples, tokenizer):
-            answers[numbers] = self._answers(logits_BC).double().cpu().numpy()
+            answers[numbers] = self.answers(logits_BC).double().cpu().numpy()
         return answers
 
     def teacher_logits(
@@ -142,6 +141,15 @@ class _OneAnswer(Task):
         for batch in evaluation_batches(examples, batch_size=self.batch_size, collate=collate):
             yield batch.rows.numpy(), self.logits(model, batch.to(model.device))
         model.train(was_training)
+
+
+def _second(encoded: BatchEncoding, row: int) -> int | None:
+    """Where the second segment of a row begins; None where it has none, or nobody knows."""
+    segments: Sequence[int | None] = encoded["token_type_ids"][row]
+    if 1 not in segments and encoded.is_fast:
+        # A model without types for them (RoBERTa) has a tokenizer that can tell all the same.
+        segments = encoded.sequence_ids(row)
+    return segments.index(1) if 1 in segments else None
 
 
 class Classification(_OneAnswer):
@@ -174,8 +182,8 @@ class Classification(_OneAnswer):
     def _number(self, label: str, labels: tuple[str, ...]) -> float:
         return labels.index(label)
 
-    def _answers(self, logits_BC: Tensor) -> Tensor:
-        return logits_BC.argmax(-1)
+    def answers(self, logits: Tensor) -> Tensor:
+        return logits.argmax(-1)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return nn.functional.cross_entropy(logits, batch.targets.long())
@@ -243,8 +251,8 @@ class Regression(_OneAnswer):
         del labels
         return float(label)
 
-    def _answers(self, logits_BC: Tensor) -> Tensor:
-        return logits_BC[:, 0]
+    def answers(self, logits: Tensor) -> Tensor:
+        return logits[:, 0]
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return nn.functional.mse_loss(logits[:, 0], batch.targets.float())

@@ -215,13 +215,28 @@ def test_without_data_the_steps_are_not_known(tmp_path: Path) -> None:
 
 
 def test_a_baseline_takes_more_memory_than_pst() -> None:
-    spec = spec_of(baseline="train")
+    spec = spec_of(baseline="train", hyperparameters={"splices": 0})
 
     memory = forecast(spec, sources_of(spec), unread="No").memory["cpu"]
 
     assert memory.baseline is not None
     assert memory.baseline.total > memory.training.total
     assert memory.peak == max(stage.total for stage in memory.stages.values())
+
+
+def test_splices_take_as_much_again_of_the_sparse_stage_alone() -> None:
+    without, spliced = (
+        forecast(spec, sources_of(spec), unread="No")
+        for splices in (0, 1)
+        for spec in [spec_of(baseline="train", hyperparameters={"splices": splices})]
+    )
+
+    one, two = (each.memory["cpu"] for each in (without, spliced))
+    assert two.training.activations == pytest.approx(2 * one.training.activations)
+    assert (two.baseline, two.verifying) == (one.baseline, one.verifying)
+    assert without.work.step < spliced.work.step < 2 * without.work.step
+    assert without.work.baseline_step == spliced.work.baseline_step
+    assert without.steps == spliced.steps
 
 
 def test_what_training_refuses_is_refused(tmp_path: Path) -> None:

@@ -130,6 +130,31 @@ def test_a_preset_distils_only_where_there_is_a_baseline() -> None:
     assert shares[0] == 0 < shares[1]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"baseline": "none"},
+        {"baseline": "train", "hyperparameters": {"distillation": 0}},
+        {"baseline": "train", "task": "causal-lm"},
+    ],
+)
+def test_a_preset_splices_only_where_it_distils(changes: dict[str, object]) -> None:
+    assert make(baseline="train").resolved_hyperparameters().splices > 0
+    assert make(**changes).resolved_hyperparameters().splices == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"baseline": "none"},
+        {"baseline": "train", "preset": "paper"},
+        {"baseline": "train", "task": "causal-lm"},
+    ],
+)
+def test_splices_that_nobody_answers_are_refused(changes: dict[str, object]) -> None:
+    assert wrong_fields(**changes, hyperparameters={"splices": 1}) == {"hyperparameters"}
+
+
 @pytest.mark.parametrize("changes", [{"patience": 2}, {"keep_best": True}])
 def test_stopping_early_and_keeping_the_best_need_validations(changes: dict[str, object]) -> None:
     field = next(iter(changes))

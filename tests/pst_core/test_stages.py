@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from pst_core.layers import SparseLinear
 from pst_core.prepare import Prepared, Sources, prepare
 from pst_core.progress import MAX_POINTS, Curve, Outlook
 from pst_core.references import DataSource
+from pst_core.report import Cost
 from pst_core.spec import Method
 from pst_core.stages import (
     Job,
@@ -25,8 +27,9 @@ from pst_core.stages import (
     run_stage,
     set_dropout,
     stage_steps,
+    to_be_taught,
 )
-from pst_core.trainer import StepReport
+from pst_core.trainer import Run, StepReport
 from tests.pst_core import tiny
 from tests.pst_core.selections import Selections
 
@@ -264,6 +267,62 @@ def test_the_factors_are_those_of_the_masked_tensors(
     for name, mask in trained.masks.items():
         factors = trained.factors[name]
         assert (len(factors.U), len(factors.V.T)) == mask.shape
+
+
+# What a teacher says
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
+    """Gets those of the epochs that the next stage would train."""
+    seen: list[Batch] = []
+
+    def look(run: Run) -> Cost:
+        seen.extend(islice(run.batches, run.total_steps))
+        return Cost(steps=0, seconds=0.0, step_seconds=0.0, peak_memory_bytes=0)
+
+    monkeypatch.setattr(stages, "train", look)
+    return seen
+
+
+def taught(job: Job, **hyper: object) -> tuple[Job, Prepared, torch.Tensor]:
+    """A job that distils, for one epoch; and what its teacher says, all at random."""
+    hyper = {**HYPER, "epochs": 1, "distillation": 0.5, "splices": 1, **hyper}
+    job = changed(job, baseline="train", hyperparameters=hyper)
+    prepared = prepare(job.spec, job.sources)
+    logits = torch.randn(len(to_be_taught(job, prepared)), 2)
+    return job, prepared, logits
+
+
+@pytest.mark.parametrize("splices", [1, 3])
+def test_each_example_of_a_batch_brings_its_splices(
+    splices: int, job: Job, batches: list[Batch]
+) -> None:
+    job, prepared, teacher = taught(job, splices=splices)
+    run_stage(job, prepared, "pst", MAIN, teacher=teacher)
+    # No step more than without, and each row of either kind once an epoch.
+    assert [len(batch.rows) for batch in batches] == [16 * (1 + splices)] * 10
+    rows = [row for batch in batches for row in batch.rows.tolist()]
+    assert sorted(rows) == list(range(160 * (1 + splices)))
+
+
+def test_what_is_spliced_is_answered_by_the_teacher_alone(job: Job, batches: list[Batch]) -> None:
+    job, prepared, teacher = taught(job)
+    run_stage(job, prepared, "pst", MAIN, teacher=teacher)
+    found = {
+        row: target
+        for batch in batches
+        for row, target in zip(batch.rows.tolist(), batch.targets.tolist(), strict=True)
+    }
+    own = prepared.examples["train"].targets.tolist()
+    assert [found[row] for row in sorted(found)] == own + teacher.argmax(1).tolist()[len(own) :]
+
+
+def test_without_a_teacher_nothing_is_spliced(job: Job, batches: list[Batch]) -> None:
+    job, prepared, _ = taught(job)
+    run_stage(job, prepared, "dense", MAIN)
+    assert [len(batch.rows) for batch in batches] == [16] * 10
+    assert {row for batch in batches for row in batch.rows.tolist()} == set(range(160))
 
 
 @pytest.mark.parametrize(("rows", "sizes"), [(5, [4, 1]), (1000, [4, 4])])

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, RobertaConfig
 
@@ -115,6 +116,21 @@ def test_a_roberta_like_tokenizer_gives_no_token_types(tmp_path: Path) -> None:
     tiny.save_tokenizer(tmp_path, ends=True)
     collator = Collator.of(tiny.tokenizer(tmp_path), RobertaConfig())
     assert not collator.token_types
+
+
+def test_a_pair_without_token_types_knows_its_second_text_too(tmp_path: Path) -> None:
+    tiny.save_model(tmp_path)
+    tiny.save_tokenizer(tmp_path, ends=True)
+    tokenizer = tiny.tokenizer(tmp_path)
+    cells = {"text": "a film", "pair": "dull plot", "label": "bad"}
+    # So does RoBERTa's: its tokens are all of one type.
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] [SEP] $B [SEP]",
+        special_tokens=[("[CLS]", tiny.VOCABULARY["[CLS]"]), ("[SEP]", tiny.VOCABULARY["[SEP]"])],
+    )
+    (example,) = encode(tokenizer, cells)
+    assert example.second == 5
 
 
 def test_a_model_without_segments_gets_no_token_types(tokenizer: PreTrainedTokenizerBase) -> None:
