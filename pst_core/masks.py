@@ -180,7 +180,7 @@ def unpack_bits(bits: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _pack_on_device(flat: Tensor) -> Tensor:
-    padded = nn.functional.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
+    padded = nn.functional.pad(flat.view(torch.uint8), (0, -flat.numel() % 8)).view(-1, 8)
     return (padded << _places(flat.device)).sum(1, dtype=torch.uint8)
 
 
