@@ -59,8 +59,11 @@ class Base(DeclarativeBase):
 
 
 def async_engine(url: str) -> AsyncEngine:
+    """The pool of an API process; what writes takes its connections by `Sessions.writing`."""
     return create_async_engine(
         url,
+        # Each statement by itself: beginning and ending a transaction would cost as much again.
+        isolation_level="AUTOCOMMIT",
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
@@ -85,10 +88,9 @@ class Sessions:
     """Of one engine: those of requests that may write, and those of requests that only read."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self.writing = async_sessionmaker(engine, expire_on_commit=False)
-        # Each statement by itself: beginning and ending a transaction would cost as much again.
-        reading = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self.reading = async_sessionmaker(reading, expire_on_commit=False)
+        self.reading = async_sessionmaker(engine, expire_on_commit=False)
+        writing = engine.execution_options(isolation_level="READ COMMITTED")
+        self.writing = async_sessionmaker(writing, expire_on_commit=False)
 
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:

@@ -28,12 +28,13 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine, Text, cast, func, insert, literal, select, text, update
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import sessionmaker
 
 from app.artifacts.tables import Artifact, Kind, State
 from app.backends import environment, running_backends
 from app.connections import SERVER
-from app.db import async_engine, sync_engine, upgrade
+from app.db import CONNECT_ARGS, POOL_SIZE, sync_engine, upgrade
 from app.examples import SMALLEST
 from app.ids import new_id
 from app.jobs import queries, submission
@@ -90,7 +91,9 @@ def job_row(project_id: str) -> dict[str, Any]:
 def bare(url: str, project_id: str) -> FastAPI:
     """The same SELECT, and the same rows in one transaction, and nothing else."""
     app = FastAPI()
-    engine = async_engine(url)
+    engine = create_async_engine(
+        url, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True, connect_args=CONNECT_ARGS
+    )
 
     @app.get("/jobs/{job_id}")
     async def show(job_id: str) -> JSONResponse:

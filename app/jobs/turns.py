@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, case, func, literal, literal_colum
 from sqlalchemy.orm import aliased
 
 from app.jobs.states import Status
-from app.jobs.tables import Job
+from app.jobs.tables import Job, spelt
 from app.jobs.waiting import waits
 from app.projects.tables import Project
 from app.sweeps.tables import Sweep
@@ -21,14 +21,14 @@ MOST_AHEAD = 1000
 _RunningJob = aliased(Job)
 _running = (
     select(_RunningJob.project_id, func.count().label("jobs"))
-    .where(_RunningJob.status == Status.RUNNING)
+    .where(_RunningJob.status == spelt(Status.RUNNING))
     .group_by(_RunningJob.project_id)
     .subquery("running")
 )
 RUNNING_JOBS = func.coalesce(_running.c.jobs, 0)
 _in_sweep = (
     select(_RunningJob.sweep_id, func.count().label("jobs"))
-    .where(_RunningJob.status == Status.RUNNING, _RunningJob.sweep_id.is_not(None))
+    .where(_RunningJob.status == spelt(Status.RUNNING), _RunningJob.sweep_id.is_not(None))
     .group_by(_RunningJob.sweep_id)
     .subquery("in_sweep")
 )
@@ -62,7 +62,7 @@ def busy(job: type[Job]) -> ColumnElement[int]:
     running = aliased(Job)
     return (
         select(func.count())
-        .where(running.project_id == job.project_id, running.status == Status.RUNNING)
+        .where(running.project_id == job.project_id, running.status == spelt(Status.RUNNING))
         .correlate(job)
         .scalar_subquery()
     )
@@ -73,16 +73,25 @@ def queue_position(job: type[Job]) -> ColumnElement[int | None]:
 
     One that waits for another has none, and stands in nobody's way.
     """
-    other = aliased(Job)
+    other = aliased(Job, name="other")
+    # Counted once for each project, not for each job that stands before.
+    runs = (
+        select(_RunningJob.project_id, func.count().label("jobs"))
+        .where(_RunningJob.status == spelt(Status.RUNNING))
+        .group_by(_RunningJob.project_id)
+        .subquery("runs")
+    )
+    theirs = func.coalesce(runs.c.jobs, literal_column("0"))
     ahead = (
         select(other.id)
+        .outerjoin(runs, runs.c.project_id == other.project_id)
         .where(
-            other.status == Status.QUEUED,
+            other.status == spelt(Status.QUEUED),
             other.not_before <= func.clock_timestamp(),
             ~waits(other),
             # Jobs for other devices do not stand in its way.
             (other.device == job.device) | literal("any").in_((other.device, job.device)),
-            tuple_(other.priority, busy(job), job.id) > tuple_(job.priority, busy(other), other.id),
+            tuple_(other.priority, busy(job), job.id) > tuple_(job.priority, theirs, other.id),
         )
         .limit(literal_column(str(MOST_AHEAD - 1)))
         .correlate(job)
@@ -90,7 +99,7 @@ def queue_position(job: type[Job]) -> ColumnElement[int | None]:
     )
     # What never varies is spelt out: submission.py has this in a statement that must be short.
     position = select(func.count() + literal_column("1")).select_from(ahead).scalar_subquery()
-    return case(((job.status == Status.QUEUED) & ~waits(job), position))
+    return case(((job.status == spelt(Status.QUEUED)) & ~waits(job), position))
 
 
 def check(job: Job, max_running: int) -> tuple[Select[Any], Select[Any]]:
@@ -104,7 +113,7 @@ def check(job: Job, max_running: int) -> tuple[Select[Any], Select[Any]]:
     """
     project_id = job.project_id
     lock = func.pg_advisory_xact_lock(func.hashtext("running jobs"), func.hashtext(project_id))
-    mine = (Job.project_id == project_id) & (Job.status == Status.RUNNING)
+    mine = (Job.project_id == project_id) & (Job.status == spelt(Status.RUNNING))
     running = select(func.count()).select_from(Job).where(mine).scalar_subquery()
     own = select(Project.max_running_jobs).where(Project.id == project_id).scalar_subquery()
     may_run = running <= func.coalesce(own, max_running)
@@ -114,7 +123,7 @@ def check(job: Job, max_running: int) -> tuple[Select[Any], Select[Any]]:
 
 
 def _may_sweep(sweep_id: str) -> ColumnElement[bool]:
-    of_it = (Job.sweep_id == sweep_id) & (Job.status == Status.RUNNING)
+    of_it = (Job.sweep_id == sweep_id) & (Job.status == spelt(Status.RUNNING))
     running = select(func.count()).select_from(Job).where(of_it).scalar_subquery()
     own = select(Sweep.max_parallel).where(Sweep.id == sweep_id).scalar_subquery()
     return running <= func.coalesce(own, UNLIMITED)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 
 from app.jobs.changes import ChangedJobs, move_jobs
 from app.jobs.states import BASELINE_ENDED, Status
-from app.jobs.tables import Job
+from app.jobs.tables import Job, spelt
 
 BATCH = 100  # of a sweep
 
@@ -26,7 +26,7 @@ def waits(job: type[Job]) -> ColumnElement[bool]:
         select(baseline.id)
         .where(
             baseline.id == job.waits_for,
-            baseline.status == Status.SUCCEEDED,
+            baseline.status == spelt(Status.SUCCEEDED),
             baseline.deleted_at.is_(None),
         )
         .correlate(job)
