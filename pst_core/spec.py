@@ -338,7 +338,9 @@ class CompressionSpec(Strict):
         Args:
             accepted: Its resolved hyperparameters of then, as JSON; read as `stored` reads.
         """
-        then = Hyperparameters.model_validate(accepted, extra="ignore")
+        # What it did not know it did without: set as well, or today's preset would add it.
+        known = {**Hyperparameters().model_dump(), **accepted}
+        then = Hyperparameters.model_validate(known, extra="ignore")
         if then.model_dump() == self.resolved_hyperparameters().model_dump():
             return self
         return self.model_copy(update={"hyperparameters": then})

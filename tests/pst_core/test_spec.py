@@ -155,6 +155,13 @@ def test_splices_that_nobody_answers_are_refused(changes: dict[str, object]) -> 
     assert wrong_fields(**changes, hyperparameters={"splices": 1}) == {"hyperparameters"}
 
 
+def test_what_was_accepted_before_there_were_splices_is_trained_without() -> None:
+    spec = make(baseline="train")
+    accepted = spec.resolved_hyperparameters().model_dump(exclude={"splices"}) | {"dropout": None}
+    then = spec.trained_by(accepted).resolved_hyperparameters()
+    assert (then.splices, then.dropout, then.distillation) == (0, None, accepted["distillation"])
+
+
 @pytest.mark.parametrize("changes", [{"patience": 2}, {"keep_best": True}])
 def test_stopping_early_and_keeping_the_best_need_validations(changes: dict[str, object]) -> None:
     field = next(iter(changes))
