@@ -19,7 +19,7 @@ class Hyperparameters(Strict):
 
     epochs: Annotated[Float, Field(gt=0, le=1000)] = 3.0
     batch_size: Annotated[int, Integer(ge=1, le=4096)] = 32
-    """Examples a step."""
+    """Own examples a step."""
     accumulation: Annotated[int, Integer(ge=1, le=1024)] = 1
     """Forwards and backwards a step, each on a share of the batch; saves memory, costs time."""
     max_length: Annotated[int, Integer(ge=4, le=8192)] = 128
@@ -75,10 +75,10 @@ class Hyperparameters(Strict):
     """Weight of the distance to the dense baseline's logits in the loss; the task's loss has the
     rest. It needs `baseline: train`."""
     distillation_temperature: Annotated[Float, Field(gt=0, le=100)] = 2.0
-    splices: Annotated[int, Integer(ge=0, le=16)] = 0
-    """Examples spliced of two, with the dense baseline's answer, that join each one of a batch:
-    a model learns from them what the baseline would say beyond the training split. It needs
-    distillation."""
+    splices: Annotated[int, Integer(ge=0, le=4)] = 0
+    """How many examples spliced of two, with the dense baseline's answer, there are for each own
+    one, in batches as much larger: a model learns from them what the baseline would say beyond the
+    training split. It needs distillation."""
     validations: Count = 0
     """How often the validation split is scored while training at the target sparsity."""
     patience: Count = 0
@@ -143,7 +143,7 @@ PRESETS: dict[Preset, dict[str, float | int | str | bool]] = {
         "final_hold": 0.4,
         "train_biases_and_norms": True,
         "distillation": 0.7,
-        # What is spliced keeps the model from learning the training split by heart.
+        # What these two do: docs/decisions/0027.
         "splices": 1,
         "dropout": 0.0,
     },

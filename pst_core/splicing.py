@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pst_core.batches import OF_CUTS, OF_PARTNERS, Example, Examples
 from pst_core.shuffle import shuffled
 
-# Of each text's tokens at least so many stay, or a splice is nearly what one of the two was.
+# The least share of a text that stays: with less, a splice is nearly what the other text was.
 LEAST = 0.15
 
 

@@ -51,6 +51,9 @@ def identity(spec: CompressionSpec, data_sha256: str, model: Path) -> Identity:
     """
     # By their values: a preset may be another in a later release.
     values = spec.resolved_hyperparameters().model_dump(mode="json")
+    if not values["splices"]:
+        # The snapshots of a release that knew none are good still.
+        del values["splices"]
     return Identity(
         spec=_sha256(spec.model_dump(mode="json") | {"hyperparameters": values}),
         data=data_sha256,

@@ -43,7 +43,8 @@ class MethodOut(BaseModel):
 class PresetOut(BaseModel):
     name: Preset
     hyperparameters: Hyperparameters
-    """Every value; distillation and splices fall to 0 where there is no baseline to learn from."""
+    """Every value; distillation and splices fall to 0 without a baseline, and where the task or
+    the method learns from none."""
 
 
 class TaskOut(BaseModel):

@@ -86,11 +86,13 @@ class Measurement:
     @classmethod
     def of(cls, row: Sequence[Any]) -> "Measurement":
         """From a row of `queries.measurements`."""
-        project_id, job_id, spec, forecast, measured = row
+        project_id, job_id, asked, forecast, measured, accepted = row
+        spec = CompressionSpec.stored(asked)
         return cls(
             project_id=project_id,
             job_id=job_id,
-            spec=CompressionSpec.stored(spec),
+            # By what it was trained by, where the job is still there to say it.
+            spec=spec.trained_by(accepted) if accepted else spec,
             work=WorkForecast.model_validate(forecast["work"]),
             measured=Measured.model_validate(measured),
         )

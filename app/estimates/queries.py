@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import insert
 from app.estimates.tables import Estimate, Json, State
 from app.ids import new_id
 from app.jobs.tables import Job
+from pst_core.spec import CompressionSpec
 
 LEASE = timedelta(minutes=3)  # longer than a child may take
 MAX_ATTEMPTS = 3
@@ -52,7 +53,10 @@ def note(job: Job, measured: Json) -> Executable:
             id=new_id("est"),
             project_id=job.project_id,
             job_id=job.id,
-            spec=job.spec,
+            # Today's preset may be another than when it was accepted.
+            spec=CompressionSpec.stored(job.spec)
+            .trained_by(job.hyperparameters)
+            .model_dump(mode="json"),
             spec_sha256=hash_spec(job.spec),
             measured=measured,
         )
@@ -93,19 +97,26 @@ def ready_for() -> Select[str]:
 
 def measurements(
     project_id: str | None = None,
-) -> Select[str, str | None, Json, Json | None, Json | None]:
+) -> Select[str, str | None, Json, Json | None, Json | None, Json]:
     """What jobs have taken, newest first, with what had been foreseen of them.
 
     Args:
         project_id: Whose; None: of all, of which only rates may be told.
     """
-    found = select(
-        Estimate.project_id, Estimate.job_id, Estimate.spec, Estimate.forecast, Estimate.measured
-    ).where(Estimate.status == State.READY, Estimate.job_id.is_not(None))
-    if project_id is not None:
-        found = found.join(Job, Job.id == Estimate.job_id).where(
-            Estimate.project_id == project_id, Job.deleted_at.is_(None)
+    found = (
+        select(
+            Estimate.project_id,
+            Estimate.job_id,
+            Estimate.spec,
+            Estimate.forecast,
+            Estimate.measured,
+            Job.hyperparameters,
         )
+        .outerjoin(Job, Job.id == Estimate.job_id)
+        .where(Estimate.status == State.READY, Estimate.job_id.is_not(None))
+    )
+    if project_id is not None:
+        found = found.where(Estimate.project_id == project_id, Job.deleted_at.is_(None))
     return found.order_by(Estimate.job_id.desc()).limit(MEASUREMENTS)
 
 

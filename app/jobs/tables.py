@@ -44,9 +44,10 @@ METHOD = text("(spec ->> 'method')")
 
 
 def spelt(status: Status) -> ColumnElement[str]:
-    """A status as a statement's own: a plan that is kept for all parameters uses no index of some.
+    """A status written into a statement, not bound to it.
 
-    The driver has the busiest statements prepared, and PostgreSQL then plans them anew each time.
+    A plan for any value of a parameter cannot use an index of the rows with one status, so that
+    PostgreSQL would plan even a prepared statement anew each time.
     """
     return literal_column(f"'{status}'", Text)
 

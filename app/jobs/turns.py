@@ -5,7 +5,17 @@ The claim itself is a move, in moves.py.
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, literal, literal_column, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    case,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import aliased
 
 from app.jobs.states import Status
@@ -17,7 +27,7 @@ from app.sweeps.tables import Sweep
 UNLIMITED = 2**31 - 1
 MOST_AHEAD = 1000
 
-# Counted once for a whole claim, not for each job that waits.
+# Counted once for a whole statement, not for each job that waits.
 _RunningJob = aliased(Job)
 _running = (
     select(_RunningJob.project_id, func.count().label("jobs"))
@@ -25,7 +35,8 @@ _running = (
     .group_by(_RunningJob.project_id)
     .subquery("running")
 )
-RUNNING_JOBS = func.coalesce(_running.c.jobs, 0)
+_NONE = literal_column("0", Integer)
+RUNNING_JOBS = func.coalesce(_running.c.jobs, _NONE)
 _in_sweep = (
     select(_RunningJob.sweep_id, func.count().label("jobs"))
     .where(_RunningJob.status == spelt(Status.RUNNING), _RunningJob.sweep_id.is_not(None))
@@ -74,24 +85,17 @@ def queue_position(job: type[Job]) -> ColumnElement[int | None]:
     One that waits for another has none, and stands in nobody's way.
     """
     other = aliased(Job, name="other")
-    # Counted once for each project, not for each job that stands before.
-    runs = (
-        select(_RunningJob.project_id, func.count().label("jobs"))
-        .where(_RunningJob.status == spelt(Status.RUNNING))
-        .group_by(_RunningJob.project_id)
-        .subquery("runs")
-    )
-    theirs = func.coalesce(runs.c.jobs, literal_column("0"))
     ahead = (
         select(other.id)
-        .outerjoin(runs, runs.c.project_id == other.project_id)
+        .outerjoin(_running, _running.c.project_id == other.project_id)
         .where(
             other.status == spelt(Status.QUEUED),
             other.not_before <= func.clock_timestamp(),
             ~waits(other),
             # Jobs for other devices do not stand in its way.
             (other.device == job.device) | literal("any").in_((other.device, job.device)),
-            tuple_(other.priority, busy(job), job.id) > tuple_(job.priority, theirs, other.id),
+            tuple_(other.priority, busy(job), job.id)
+            > tuple_(job.priority, RUNNING_JOBS, other.id),
         )
         .limit(literal_column(str(MOST_AHEAD - 1)))
         .correlate(job)

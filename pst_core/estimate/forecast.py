@@ -55,7 +55,8 @@ def forecast(spec: CompressionSpec, sources: Sources, *, unread: str | None = No
     if dropout is not None and spec.method not in UNPRUNED:
         trains = skeleton(config, spec, labels)
         set_dropout(trains, dropout)
-    passes, dense_passes = (_passes(model, found) for model in (trains, plain))
+    passes = _passes(trains, found)
+    dense_passes = passes if trains is plain else _passes(plain, found)
     main = counts[spec.method]
     memory: dict[DeviceKind, MemoryForecast] = {
         kind: forecast_memory(spec, main, counts["dense"], passes[kind], dense_passes[kind], kind)

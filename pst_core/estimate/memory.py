@@ -24,6 +24,8 @@ HALF_KEPT = 0.75
 KEPT_BY: dict[Method, float] = {"pst": 1.2}
 # PST: W', its score and its gradient in float32, and the mask in bytes, of one matrix at a time.
 PST_SCRATCH = 3 * FLOAT + 1
+# On a GPU also the values and places that the threshold is looked for among: of half at the most.
+GPU_SEARCH = (FLOAT + 8) // 2
 # The gradient of what is flowing back, and of what it is made from.
 GRADIENTS_IN_FLIGHT = 2
 
@@ -114,9 +116,10 @@ def _masks(stage: Stage) -> int:
 
 def _scratch(stage: Stage, one: Pass, scope: str) -> int:
     in_flight = int(GRADIENTS_IN_FLIGHT * one.largest_bytes * _share(stage.hyper))
-    matrix = PST_SCRATCH * stage.counted.largest
+    search = GPU_SEARCH if stage.kind == "gpu" else 0
+    matrix = (PST_SCRATCH + search) * stage.counted.largest
     # One threshold over all matrices takes their scores at once, and a copy to search.
-    pooled = 2 * FLOAT * stage.counted.entries if scope == "global" else 0
+    pooled = (2 * FLOAT + search) * stage.counted.entries if scope == "global" else 0
     return in_flight + matrix + pooled
 
 

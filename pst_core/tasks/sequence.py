@@ -76,11 +76,13 @@ class _OneAnswer(Task):
                 max_length=self.hyper.max_length,
                 return_token_type_ids=True,
             )
+            # A model without types for them (RoBERTa) has a tokenizer that can tell all the same.
+            typed = "token_type_ids" in tokenizer.model_input_names or not encoded.is_fast
             for number, (row, tokens) in enumerate(zip(chunk, encoded["input_ids"], strict=True)):
                 yield Example(
                     tokens=np.array(tokens, np.int32),
                     target=self._number(row.cells["label"], labels),
-                    second=_second(encoded, number) if pairs else None,
+                    second=_second(encoded, number, typed=typed) if pairs else None,
                 )
 
     def logits(self, model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -143,12 +145,10 @@ class _OneAnswer(Task):
         model.train(was_training)
 
 
-def _second(encoded: BatchEncoding, row: int) -> int | None:
+def _second(encoded: BatchEncoding, row: int, *, typed: bool) -> int | None:
     """Where the second segment of a row begins; None where it has none, or nobody knows."""
-    segments: Sequence[int | None] = encoded["token_type_ids"][row]
-    if 1 not in segments and encoded.is_fast:
-        # A model without types for them (RoBERTa) has a tokenizer that can tell all the same.
-        segments = encoded.sequence_ids(row)
+    segments: Sequence[int | None]
+    segments = encoded["token_type_ids"][row] if typed else encoded.sequence_ids(row)
     return segments.index(1) if 1 in segments else None
 
 

@@ -25,6 +25,24 @@ def test_statements_that_write_share_a_transaction(
     assert len(asyncio.run(transactions(async_engine(postgres_url), kind=kind))) == count
 
 
+def test_a_connection_that_wrote_reads_without_a_transaction_again(postgres_url: str) -> None:
+    async def modes() -> list[tuple[int, int]]:
+        engine = async_engine(postgres_url)
+        sessions = Sessions(engine)
+        found = []
+        for factory in (sessions.reading, sessions.writing, sessions.reading):
+            async with factory() as session:
+                backend = await session.scalar(select(func.pg_backend_pid()))
+                ids = {await session.scalar(select(func.txid_current())) for _ in range(2)}
+                found.append((int(backend or 0), len(ids)))
+        await engine.dispose()
+        return found
+
+    backends, counts = zip(*asyncio.run(modes()), strict=True)
+    assert len(set(backends)) == 1
+    assert counts == (2, 1, 2)
+
+
 def test_what_a_session_wrote_and_did_not_commit_is_gone(postgres_url: str) -> None:
     async def left() -> int:
         engine = async_engine(postgres_url)

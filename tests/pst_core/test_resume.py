@@ -1,5 +1,6 @@
 """A run that is stopped or killed anywhere ends, when it is started again, with the same bytes."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -337,6 +338,15 @@ def test_a_preset_whose_values_are_others_by_now_makes_another_run(
 
     assert identity(asked, "data", sources.model).differs(before) == ["spec"]
     assert identity(asked.trained_by(values), "data", sources.model) == before
+
+
+def test_a_run_without_splices_is_what_it_was_before_there_were_any(sources: Sources) -> None:
+    asked = spec(sources, {})
+    values = asked.resolved_hyperparameters().model_dump(mode="json", exclude={"splices"})
+    document = asked.model_dump(mode="json") | {"hyperparameters": values}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    then = hashlib.sha256(text.encode()).hexdigest()
+    assert identity(asked, "data", sources.model).spec == then
 
 
 def test_the_snapshots_of_another_run_are_left_alone(copy: Case, sources: Sources) -> None:

@@ -295,7 +295,7 @@ def taught(job: Job, **hyper: object) -> tuple[Job, Prepared, torch.Tensor]:
 
 
 @pytest.mark.parametrize("splices", [1, 3])
-def test_each_example_of_a_batch_brings_its_splices(
+def test_batches_are_larger_by_as_many_splices_as_there_are(
     splices: int, job: Job, batches: list[Batch]
 ) -> None:
     job, prepared, teacher = taught(job, splices=splices)

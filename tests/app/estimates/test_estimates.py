@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.estimates import service
+from app.jobs.tables import Job
 from app.projects.service import NewKey
 from pst_core.forecast import DeviceClass
 from tests.forecasts import CPU, GPU, estimates_of, finished_job, forecast, work_out, working_out
@@ -116,6 +118,19 @@ def test_a_job_of_the_same_shape_tells_time_and_memory(
     assert device["seconds"]["step"] == 0.5
     assert device["seconds"]["total"] == pytest.approx(642 * 0.5 + 50)
     assert (device["memory"]["peak_bytes"], device["memory"]["jobs"]) == (2 * 10**9, [job.id])
+
+
+def test_a_job_that_a_preset_of_earlier_trained_tells_the_rate_alone(
+    client: TestClient, sessions: sessionmaker[Session], spec: Spec, key: NewKey
+) -> None:
+    job = finished_job(sessions, key.project_id, step_seconds=0.5)
+    earlier = job.hyperparameters | {"batch_size": 8}
+    with sessions.begin() as session:
+        session.execute(update(Job).where(Job.id == job.id).values(hyperparameters=earlier))
+
+    device = on(ready(client, sessions, spec), CPU)
+
+    assert (device["seconds"]["basis"], device["seconds"]["jobs"]) == ("rate", [])
 
 
 def test_another_shape_takes_the_rate_alone(

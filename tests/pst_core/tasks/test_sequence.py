@@ -129,8 +129,27 @@ def test_a_pair_without_token_types_knows_its_second_text_too(tmp_path: Path) ->
         pair="[CLS] $A [SEP] [SEP] $B [SEP]",
         special_tokens=[("[CLS]", tiny.VOCABULARY["[CLS]"]), ("[SEP]", tiny.VOCABULARY["[SEP]"])],
     )
-    (example,) = encode(tokenizer, cells)
-    assert example.second == 5
+    examples = Examples.collect(encode(tokenizer, cells))
+    assert examples[0].second == 5
+    assert Collator.of(tokenizer, RobertaConfig())(examples, [0]).token_type_ids is None
+
+
+def test_token_types_are_the_tokenizers_own(tmp_path: Path) -> None:
+    tiny.save_model(tmp_path)
+    tiny.save_tokenizer(tmp_path, ends=True, segments=True)
+    tokenizer = tiny.tokenizer(tmp_path)
+    # It has types, and gives those of a pair none but the first.
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A:0 [SEP]:0 $B:0 [SEP]:0",
+        special_tokens=[("[CLS]", tiny.VOCABULARY["[CLS]"]), ("[SEP]", tiny.VOCABULARY["[SEP]"])],
+    )
+    examples = Examples.collect(
+        encode(tokenizer, {"text": "a film", "pair": "dull plot", "label": "bad"})
+    )
+    types = Collator.of(tokenizer, tiny.bert_config())(examples, [0]).token_type_ids
+    assert types is not None
+    assert not types.any()
 
 
 def test_a_model_without_segments_gets_no_token_types(tokenizer: PreTrainedTokenizerBase) -> None:
