@@ -256,7 +256,7 @@ def test_the_masks_are_where_the_model_is_not_zero(
     model, trained = stage
     assert len(trained.masks) == len(trained.matrices) == 12
     for name, mask in trained.masks.items():
-        assert torch.equal(mask, model.get_parameter(name) != 0)
+        assert torch.equal(mask, model.get_parameter(name).cpu() != 0)
 
 
 def test_the_factors_are_those_of_the_masked_tensors(
