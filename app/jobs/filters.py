@@ -1,12 +1,13 @@
 """What a list of jobs can be narrowed to, as the query of a request says it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query, Request
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from app.jobs.states import Status
 from app.problems import Problem
@@ -15,6 +16,7 @@ from pst_core.spec import Method
 
 METADATA = "metadata."
 PAGING = frozenset({"limit", "cursor"})
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}[T ]", re.IGNORECASE | re.ASCII)
 
 
 def _storable(text: str) -> str:
@@ -24,6 +26,16 @@ def _storable(text: str) -> str:
 
 
 Exactly = Annotated[str, AfterValidator(_storable)]
+
+
+def _no_number(text: str) -> str:
+    # Pydantic would take it for seconds since 1970.
+    if not DATE.match(text):
+        raise ValueError("must be a date and a time with its offset, as 2026-01-31T12:00:00Z")
+    return text
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_no_number)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,8 +61,8 @@ def job_filters(
     model: Annotated[Exactly | None, Query(description="As it was posted.")] = None,
     method: Method | None = None,
     sweep: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_]{1,64}$")] = None,
-    created_after: AwareDatetime | None = None,
-    created_before: AwareDatetime | None = None,
+    created_after: Moment | None = None,
+    created_before: Moment | None = None,
 ) -> Filters:
     """Those of a request; `metadata.NAME=VALUE` is any of the jobs' own.
 

@@ -107,6 +107,8 @@ def test_a_list_is_narrowed_to_when_jobs_were_created(
         ({"model": "\0"}, "model"),
         ({"method": "nope"}, "method"),
         ({"created_after": "2026-01-01T00:00:00"}, "created_after"),
+        ({"created_after": "1767225600"}, "created_after"),
+        ({"created_before": "0.5"}, "created_before"),
     ],
 )
 def test_a_filter_that_is_none_is_refused(client: TestClient, params: Params, field: str) -> None:
