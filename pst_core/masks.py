@@ -141,7 +141,7 @@ def kth_smallest(flat: Tensor, k: int) -> Tensor:
 
 
 def _kth_smallest_on_device(flat: Tensor, k: int) -> Tensor:
-    # torch.kthvalue runs in one block of a GPU's threads and takes up to a hundred times as long.
+    # torch.kthvalue would run in one block of a GPU's threads (docs/benchmarks.md).
     from_above = flat.numel() - k + 1
     if k < from_above:
         return flat.topk(k, largest=False, sorted=False).values.max()

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from pst_core.kernels import _add_on_device
 from pst_core.layers import PSTLinear
 from pst_core.masks import NOfM
 from pst_core.schedule import sparsity_at
@@ -280,6 +281,17 @@ def test_entries_that_half_precision_cannot_tell_apart_are_told_apart(half: torc
         layer.V.copy_(1e-6 * order[None])
     layer.sparsity = 0.5
     assert torch.equal(layer.mask()[0], order >= 4)
+
+
+@settings(deadline=None, max_examples=30)
+@given(cases().map(doubled))
+def test_the_gpus_way_to_the_score_gives_the_cpus(case: Case) -> None:
+    layer = case.layer
+    factors = tuple(factor.detach() for factor in (layer.A, layer.B, layer.R, layer.C))
+    found = _add_on_device(
+        layer.updated_weight().abs(), factors, alpha1=layer.alpha1, alpha2=layer.alpha2
+    )
+    assert_same(found, layer.score(), 1e-10)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
