@@ -18,7 +18,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from pst_core.errors import CheckpointCorruptError, CheckpointVersionError
-from pst_core.formats.deflate import Bytes
+from pst_core.formats.deflate import Bytes, MalformedError
 from pst_core.formats.mask_coding import (
     Mask,
     MaskCoding,
@@ -26,7 +26,7 @@ from pst_core.formats.mask_coding import (
     decode_mask,
     encode_mask,
 )
-from pst_core.formats.value_coding import Sections, as_words, decode_words, encode_words
+from pst_core.formats.value_coding import Sections, ValueDecoder, as_words, encode_words
 
 MAGIC = b"PSTB"
 VERSION = 1
@@ -155,14 +155,7 @@ def unpack(blob: Blob, name: str) -> Values:
     header, segments = _parse(blob, name)
     flat = _zeros(header, header.dtype, name)
     for start, segment in segments:
-        out = flat[start : start + segment.size]
-        whole = segment.kept == segment.size
-        kept = out if whole else np.empty(segment.kept, header.dtype)
-        fits = decode_words(segment.words, as_words(kept), turned=segment.turned)
-        _require(fits, name, "its values are malformed")
-        positions = _decode_mask(segment, name)
-        if not whole:
-            out[positions] = kept
+        _fill(flat[start : start + segment.size], segment, name)
     return flat.reshape(header.shape)
 
 
@@ -171,7 +164,9 @@ def unpack_mask(blob: Blob, name: str) -> Mask:
     header, segments = _parse(blob, name)
     flat = _zeros(header, np.dtype(np.bool_), name)
     for start, segment in segments:
-        flat[start : start + segment.size][_decode_mask(segment, name)] = True
+        out = flat[start : start + segment.size]
+        for kept in _kept(segment, name):
+            out[kept] = True
     return flat.reshape(header.shape)
 
 
@@ -203,13 +198,30 @@ def _record(dtype: np.dtype[Any]) -> np.dtype[Any]:
     )
 
 
-def _decode_mask(segment: _Segment, name: str) -> Positions | slice:
+def _fill(out: Values, segment: _Segment, name: str) -> None:
+    """Give the kept entries of a segment their values."""
+    try:
+        values = ValueDecoder(segment.words, segment.kept, turned=segment.turned)
+    except MalformedError as error:
+        raise _corrupt(name, f"its values are malformed: {error}") from None
+    done = 0
+    for kept in _kept(segment, name):
+        if isinstance(kept, slice):
+            values.write(0, as_words(out[kept]))
+        else:
+            part = np.empty(kept.size, out.dtype)
+            values.write(done, as_words(part))
+            out[kept] = part
+            done += kept.size
+
+
+def _kept(segment: _Segment, name: str) -> Iterator[Positions | slice]:
     coding = segment.mask_coding
     _require(coding in tuple(MaskCoding), name, f"there is no mask coding {coding}")
-    positions = decode_mask(MaskCoding(coding), segment.mask, segment.size, segment.kept)
-    if positions is None:
-        raise _corrupt(name, f"its mask is malformed, or does not keep {segment.kept} entries")
-    return positions
+    try:
+        yield from decode_mask(MaskCoding(coding), segment.mask, segment.size, segment.kept)
+    except MalformedError as error:
+        raise _corrupt(name, f"its mask is malformed: {error}") from None
 
 
 def _parse(blob: Blob, name: str) -> tuple[Header, Iterator[tuple[int, _Segment]]]:

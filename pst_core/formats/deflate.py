@@ -20,7 +20,11 @@ _TABLE = 60
 # long as coding them.
 _SAMPLE = 1 << 14
 # Its type stubs take the class for an instance.
-_MALFORMED = cast("type[Exception]", isal_zlib.IsalError)
+_BROKEN = cast("type[Exception]", isal_zlib.IsalError)
+
+
+class MalformedError(Exception):
+    """What is to be decoded is nothing that any encoder writes; says what of it."""
 
 
 def entropy_bytes(data: Bytes) -> float:
@@ -51,16 +55,16 @@ def deflate(data: Bytes) -> bytes | None:
     return coded if len(coded) < data.size else None
 
 
-def inflate(coded: Bytes, limit: int) -> Bytes | None:
-    """Decode a stream; None where it is malformed, or holds more than `limit` bytes."""
+def inflate(coded: Bytes, limit: int) -> Bytes:
+    """Decode a stream; raises MalformedError, also where it holds more than `limit` bytes."""
     # isal reads the same streams as zlib in less than half the time.
     stream = isal_zlib.decompressobj(wbits=_RAW)
     try:
         data = stream.decompress(coded.data, limit + 1)
-    except _MALFORMED:
-        return None
+    except _BROKEN:
+        raise MalformedError("a deflated section is broken") from None
     if not stream.eof or stream.unused_data or len(data) > limit:
-        return None
+        raise MalformedError("a deflated section has another length")
     return np.frombuffer(data, np.uint8)
 
 

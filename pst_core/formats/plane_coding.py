@@ -8,7 +8,7 @@ not, and has fewer bytes to decode.
 import numpy as np
 from numpy.typing import NDArray
 
-from pst_core.formats.deflate import Bytes, deflate, inflate
+from pst_core.formats.deflate import Bytes, MalformedError, deflate, inflate
 
 _MOST = 16  # values that fit two to a byte
 _SAMPLE = 1 << 12  # bytes that mostly show whether there are more
@@ -35,19 +35,21 @@ def encode_plane(plane: Bytes) -> bytes | None:
     return _shorter(head + (deflate(groups) or groups.tobytes()), plane)
 
 
-def decode_plane(coded: Bytes, count: int) -> Bytes | None:
-    """Decode a plane of so many bytes; None where what codes it is malformed."""
+def decode_plane(coded: Bytes, count: int) -> Bytes:
+    """Decode a plane of so many bytes; raises MalformedError."""
     if coded.size == 0 or coded[0] > _MOST or coded.size <= coded[0]:
-        return None
+        raise MalformedError("there is no such alphabet")
     number = int(coded[0])
     alphabet, stream = coded[1 : 1 + number], coded[1 + number :]
     if number == 1:
-        return np.full(count, alphabet[0]) if stream.size == 0 else None
+        if stream.size:
+            raise MalformedError("a plane of one value has indices")
+        return np.full(count, alphabet[0])
     bits = _bits(number) if number else 8
     length = -(-count * bits // 8)
     groups = stream if stream.size == length else inflate(stream, length)
-    if groups is None or groups.size != length:
-        return None
+    if groups.size != length:
+        raise MalformedError("a plane has another length")
     return groups if number == 0 else _ungroup(groups, alphabet, bits, count)
 
 
@@ -76,14 +78,14 @@ def _group(indices: Bytes, bits: int) -> Bytes:
     return groups
 
 
-def _ungroup(groups: Bytes, alphabet: Bytes, bits: int, count: int) -> Bytes | None:
+def _ungroup(groups: Bytes, alphabet: Bytes, bits: int, count: int) -> Bytes:
     in_a_byte = 8 // bits
     shifts = bits * np.arange(in_a_byte, dtype=np.uint8)
     indices = (np.arange(256, dtype=np.uint8)[:, None] >> shifts) & ((1 << bits) - 1)
     unused = groups.size * in_a_byte - count
     known: NDArray[np.bool_] = np.all(indices < alphabet.size, axis=1)
     if not known.take(groups).all() or (unused and indices[groups[-1], -unused:].any()):
-        return None
+        raise MalformedError("an index is outside its alphabet")
     # All values of a byte at once, as one integer of as many bytes.
     values = np.zeros((1 << bits), np.uint8)
     values[: alphabet.size] = alphabet

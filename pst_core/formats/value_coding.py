@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pst_core.formats.deflate import Bytes, estimate_bits
+from pst_core.formats.deflate import Bytes, MalformedError, estimate_bits
 from pst_core.formats.plane_coding import decode_plane, encode_plane
 
 Words: TypeAlias = NDArray[np.uint16]
@@ -49,28 +49,36 @@ def encode_words(words: Words) -> tuple[bool, list[tuple[bytes, bytes]]]:
     return is_turned, [_encode_column(column) for column in columns]
 
 
-def decode_words(sections: Sequence[Sections], words: Words, *, turned: bool) -> bool:
-    """Decode values into their place.
+class ValueDecoder:
+    """Values as `encode_words` gave them, decoded from any of them on.
 
     Args:
-        sections: Of each column, as `encode_words` gave them.
-        words: Values × words; written to.
+        sections: Of each column.
+        count: How many values there are.
         turned: Whether the most significant column was.
 
-    Returns:
-        False where a section is malformed.
+    Raises:
+        MalformedError: A section is.
     """
-    count, last = len(words), words.shape[1] - 1
-    for index, (first, second) in enumerate(sections):
-        decoded = _decode_column(first, second, count)
-        if decoded is None:
-            return False
-        high, low = decoded
-        for start in range(0, count, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            column = _join(high[part], low[part])
-            words[part, index] = _turn(column, 15) if turned and index == last else column
-    return True
+
+    def __init__(self, sections: Sequence[Sections], count: int, *, turned: bool) -> None:
+        self._columns = [_decode_column(first, second, count) for first, second in sections]
+        self._turned = turned
+
+    def write(self, start: int, words: Words) -> None:
+        """Write values into their places.
+
+        Args:
+            start: The number of the first.
+            words: Values × words; written to.
+        """
+        last = len(self._columns) - 1
+        for begin in range(0, len(words), _BLOCK):
+            out = words[begin : begin + _BLOCK]
+            part = slice(start + begin, start + begin + len(out))
+            for index, (high, low) in enumerate(self._columns):
+                column = _join(high[part], low[part])
+                out[:, index] = _turn(column, 15) if self._turned and index == last else column
 
 
 def _encode_column(column: Words) -> tuple[bytes, bytes]:
@@ -89,13 +97,13 @@ def _split(column: Words) -> tuple[Bytes, Bytes]:
     return (column >> 8).astype(np.uint8), column.astype(np.uint8)
 
 
-def _decode_column(first: Bytes, second: Bytes, count: int) -> tuple[Bytes | Words, Bytes] | None:
+def _decode_column(first: Bytes, second: Bytes, count: int) -> tuple[Bytes | Words, Bytes]:
     """The high bytes of a column and the low ones; or the column, and nothing."""
-    if second.size == 0:
-        fits = first.size == _WORD.itemsize * count
-        return (first.view(_WORD), second) if fits else None
-    high, low = _plane(first, count), _plane(second, count)
-    return None if high is None or low is None else (high, low)
+    if second.size:
+        return _plane(first, count), _plane(second, count)
+    if first.size != _WORD.itemsize * count:
+        raise MalformedError("a column has another length")
+    return first.view(_WORD), second
 
 
 def _join(high: Bytes | Words, low: Bytes) -> Words:
@@ -107,7 +115,7 @@ def _join(high: Bytes | Words, low: Bytes) -> Words:
     return column
 
 
-def _plane(section: Bytes, count: int) -> Bytes | None:
+def _plane(section: Bytes, count: int) -> Bytes:
     return section if section.size == count else decode_plane(section, count)
 
 

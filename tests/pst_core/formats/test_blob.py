@@ -114,11 +114,24 @@ def test_negative_zero_and_nan_payloads_survive() -> None:
     assert np.array_equal(unpacked.view(np.uint32), bits)
 
 
-def test_a_tensor_of_many_blocks_comes_back() -> None:
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint16", "float64"])
+@pytest.mark.parametrize("density", [0, 1e-6, 1e-3, 0.01, 0.1, 0.3, 0.5, 0.75, 0.99, 1])
+def test_a_tensor_of_many_blocks_comes_back(density: float, dtype: str) -> None:
     rng = np.random.default_rng(0)
-    values = rng.standard_normal((1531, 1777), np.float32)
-    mask = rng.random(values.shape) < 0.3
-    assert np.array_equal(blob.unpack(blob.pack(values, mask), "w"), np.where(mask, values, 0))
+    # No power of two divides it, so that segments and blocks end anywhere.
+    floats = rng.standard_normal((1531, 1777), np.float32)
+    values = floats.view(np.uint16)[:, :1777] if dtype == "uint16" else floats.astype(dtype)
+    mask = rng.random(values.shape) < density
+    packed = blob.pack(values, mask)
+    assert np.array_equal(blob.unpack(packed, "w"), np.where(mask, values, values.dtype.type(0)))
+    assert np.array_equal(blob.unpack_mask(packed, "w"), mask)
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 15, (1 << 16) - 1, (1 << 19) + 7, (1 << 20) - 1])
+def test_one_entry_that_is_kept_of_a_million_is_found_wherever_it_is(kept: int) -> None:
+    mask = np.arange(1 << 20) == kept
+    packed = blob.pack(np.ones(mask.size, np.float16), mask)
+    assert np.array_equal(np.flatnonzero(blob.unpack(packed, "w")), [kept])
 
 
 def test_arrays_in_another_memory_order_come_back() -> None:
