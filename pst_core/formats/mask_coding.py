@@ -36,7 +36,7 @@ _SKIP = 255
 # Gaps are decoded several times faster, and may take this much more.
 _PREFERENCE = 1.01
 # So many bits or gaps are decoded at a time: what is made of them stays in the cache.
-_BLOCK = 1 << 15
+_BLOCK = 1 << 17
 
 
 def encode_mask(mask: Mask, positions: Positions) -> tuple[MaskCoding, bytes]:

@@ -81,10 +81,15 @@ def _group(indices: Bytes, bits: int) -> Bytes:
 def _ungroup(groups: Bytes, alphabet: Bytes, bits: int, count: int) -> Bytes:
     in_a_byte = 8 // bits
     shifts = bits * np.arange(in_a_byte, dtype=np.uint8)
-    indices = (np.arange(256, dtype=np.uint8)[:, None] >> shifts) & ((1 << bits) - 1)
+    highest = (1 << bits) - 1
+    indices = (np.arange(256, dtype=np.uint8)[:, None] >> shifts) & highest
     unused = groups.size * in_a_byte - count
-    known: NDArray[np.bool_] = np.all(indices < alphabet.size, axis=1)
-    if not known.take(groups).all() or (unused and indices[groups[-1], -unused:].any()):
+    if unused and indices[groups[-1], -unused:].any():
+        raise MalformedError("unused bits are not zero")
+    # Arithmetic on bytes is several times as fast as a look into a table.
+    if alphabet.size <= highest and any(
+        ((groups >> shift) & highest).max(initial=0) >= alphabet.size for shift in shifts
+    ):
         raise MalformedError("an index is outside its alphabet")
     # All values of a byte at once, as one integer of as many bytes.
     values = np.zeros((1 << bits), np.uint8)
