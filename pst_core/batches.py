@@ -5,7 +5,7 @@ How a row becomes tokens is the task's business; reading rows lives in data.py.
 
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -209,7 +209,13 @@ class Collator:
 
 
 def training_batches(
-    examples: Examples, *, batch_size: int, seed: int, collate: Collator, start: int = 0
+    examples: Examples,
+    *,
+    batch_size: int,
+    seed: int,
+    collate: Collator,
+    start: int = 0,
+    rows_of: Callable[[int], NDArray[np.int64]] | None = None,
 ) -> Iterator[Batch]:
     """Batches without end, epoch after epoch; the order depends on the seed alone.
 
@@ -219,21 +225,24 @@ def training_batches(
         seed: Of the order.
         collate: What makes a batch of its rows.
         start: How many batches to leave out, as consumed before; they are not made again.
+        rows_of: The rows that an epoch has, as many in each; None: all.
     """
     if not examples:
         raise ValueError("there are no examples to make batches of")
-    epoch, done = divmod(start, -(-len(examples) // batch_size))
+    rows_of = rows_of or (lambda _: np.arange(len(examples)))
+    epoch, done = divmod(start, -(-len(rows_of(0)) // batch_size))
     while True:
-        batches = epoch_rows(examples.lengths, batch_size, (seed, epoch))
-        for rows in batches[done:]:
-            yield collate(examples, rows)
+        rows = rows_of(epoch)
+        batches = epoch_rows(examples.lengths[rows], batch_size, (seed, epoch))
+        for batch in batches[done:]:
+            yield collate(examples, rows[batch])
         epoch, done = epoch + 1, 0
 
 
 def epoch_rows(
     lengths: NDArray[np.int64], batch_size: int, seeds: tuple[int, int]
 ) -> list[NDArray[np.int64]]:
-    """The rows of each batch of one epoch.
+    """The rows of each batch of one epoch, by their lengths.
 
     The examples are shuffled, sorted by length within windows of some batches (padding costs more
     than anything else on the CPU), and the batches shuffled again.

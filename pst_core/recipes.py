@@ -3,6 +3,7 @@
 Free of torch. What the numbers do is decided by who trains.
 """
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -12,6 +13,9 @@ from pst_core.fields import Flag, Float, Integer, Rate, Share, Strict
 Precision = Literal["float32", "bfloat16"]
 Preset = Literal["default", "paper", "paper-released"]
 Count = Annotated[int, Integer(ge=0, le=1_000_000)]
+
+# More would cost a teacher's time, and memory for its answers, in long runs.
+MOST_SPLICE_SETS = 8
 
 
 class Hyperparameters(Strict):
@@ -77,8 +81,8 @@ class Hyperparameters(Strict):
     distillation_temperature: Annotated[Float, Field(gt=0, le=100)] = 2.0
     splices: Annotated[int, Integer(ge=0, le=4)] = 0
     """How many examples spliced of two, with the dense baseline's answer, there are for each own
-    one, in batches as much larger: a model learns from them what the baseline would say beyond the
-    training split. It needs distillation."""
+    one, in batches as much larger, others in each epoch: a model learns from them what the baseline
+    would say beyond the training split. It needs distillation."""
     validations: Count = 0
     """How often the validation split is scored while training at the target sparsity."""
     patience: Count = 0
@@ -97,6 +101,11 @@ class Hyperparameters(Strict):
     @property
     def examples_a_step(self) -> int:
         return self.batch_size * (1 + self.splices)
+
+    @property
+    def splice_sets(self) -> int:
+        """How many sets of splices there are; epochs beyond as many have the same in turn."""
+        return min(math.ceil(self.epochs), MOST_SPLICE_SETS) if self.splices else 0
 
     @field_validator("accumulation")
     @classmethod
@@ -137,13 +146,14 @@ PRESETS: dict[Preset, dict[str, float | int | str | bool]] = {
         "learning_rate": 0.012,
         "score_learning_rate": 0.008,
         "score_travel": 3.4,
+        "rank": 32,
         "alpha1": 3.0,
         "rate_ratio": 16.0,
         "initial_warmup": 0.05,
         "final_hold": 0.4,
         "train_biases_and_norms": True,
         "distillation": 0.7,
-        # What these two do: docs/decisions/0027.
+        # Why these two, and the rank: docs/decisions/0027.
         "splices": 1,
         "dropout": 0.0,
     },

@@ -19,13 +19,25 @@ from pst_core.shuffle import shuffled
 LEAST = 0.15
 
 
-def with_splices(examples: Examples, *, times: int, seed: int) -> Examples:
-    """The examples, then as many more as there are, times over, spliced of two; by the seed alone.
+def with_splices(examples: Examples, *, times: int, sets: int, seed: int) -> Examples:
+    """The examples, then sets of others that are spliced of two, by the seed alone.
 
     Their targets are 0 until somebody gives them others.
+
+    Args:
+        examples: N of them.
+        times: A set has times · N splices; each example begins as many, and ends as many.
+        sets: How many follow each other.
+        seed: Of what meets what, and where it is cut.
     """
-    spliced = (_spliced(examples, seed, number) for number in range(times))
+    spliced = (_spliced(examples, seed, number) for number in range(times * sets))
     return Examples.collect(chain(examples, *spliced))
+
+
+def rows_of_epoch(epoch: int, *, own: int, times: int, sets: int) -> NDArray[np.int64]:
+    """The rows for one epoch of what `with_splices` gave: the own ones, and a set in turn."""
+    begin = own * (1 + times * (epoch % sets))
+    return np.concatenate([np.arange(own), np.arange(begin, begin + own * times)])
 
 
 def _spliced(examples: Examples, seed: int, number: int) -> Iterator[Example]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -40,7 +41,7 @@ from pst_core.report import (
 from pst_core.resume import Snapshooter, StageKeeper
 from pst_core.snapshots import Snapshots
 from pst_core.spec import LOWER_IS_BETTER, UNPRUNED, CompressionSpec, Method
-from pst_core.splicing import with_splices
+from pst_core.splicing import rows_of_epoch, with_splices
 from pst_core.tasks.base import Scored
 from pst_core.trainable import adapter_groups, factor_groups, full_groups
 from pst_core.trainer import ParameterGroup, Run, train
@@ -268,26 +269,31 @@ def _run(
 
 def to_be_taught(job: Job, prepared: Prepared) -> Examples:
     """What a teacher is asked about: the training split, and what the recipe splices of it."""
-    examples, splices = prepared.examples["train"], prepared.task.hyper.splices
-    return with_splices(examples, times=splices, seed=job.spec.seed) if splices else examples
+    examples, hyper = prepared.examples["train"], prepared.task.hyper
+    if not hyper.splices:
+        return examples
+    seed = job.spec.seed
+    return with_splices(examples, times=hyper.splices, sets=hyper.splice_sets, seed=seed)
 
 
 def _batches(
     job: Job, prepared: Prepared, model: PreTrainedModel, teacher: Tensor | None, start: int = 0
 ) -> Iterator[Batch]:
     hyper = prepared.task.hyper
-    examples, batch_size = prepared.examples["train"], hyper.batch_size
+    examples, batch_size, rows_of = prepared.examples["train"], hyper.batch_size, None
     if teacher is not None and hyper.splices:
         own, examples = len(examples), to_be_taught(job, prepared)
         examples.targets[own:] = prepared.task.answers(teacher[own:]).double().numpy()
         # As many steps as without.
         batch_size = hyper.examples_a_step
+        rows_of = partial(rows_of_epoch, own=own, times=hyper.splices, sets=hyper.splice_sets)
     yield from training_batches(
         examples,
         batch_size=batch_size,
         seed=job.spec.seed,
         collate=Collator.of(prepared.tokenizer, model.config),
         start=start,
+        rows_of=rows_of,
     )
 
 

@@ -51,7 +51,10 @@ def identity(spec: CompressionSpec, data_sha256: str, model: Path) -> Identity:
     """
     # By their values: a preset may be another in a later release.
     values = spec.resolved_hyperparameters().model_dump(mode="json")
-    if not values["splices"]:
+    if values["splices"]:
+        # A release before had one set for all epochs.
+        values["splice_sets"] = spec.resolved_hyperparameters().splice_sets
+    else:
         # The snapshots of a release that knew none are good still.
         del values["splices"]
     return Identity(

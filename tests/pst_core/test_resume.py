@@ -349,6 +349,16 @@ def test_a_run_without_splices_is_what_it_was_before_there_were_any(sources: Sou
     assert identity(asked, "data", sources.model).spec == then
 
 
+def test_a_run_with_one_set_of_splices_for_all_epochs_was_another(sources: Sources) -> None:
+    asked = spec(sources, ALL)
+    values = asked.resolved_hyperparameters().model_dump(mode="json")
+    assert values["splices"]
+    document = asked.model_dump(mode="json") | {"hyperparameters": values}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    then = hashlib.sha256(text.encode()).hexdigest()
+    assert identity(asked, "data", sources.model).spec != then
+
+
 def test_the_snapshots_of_another_run_are_left_alone(copy: Case, sources: Sources) -> None:
     theirs = names(copy)
     copy.spec = spec(sources, {})

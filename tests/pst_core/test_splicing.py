@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pst_core.batches import Example, Examples
-from pst_core.splicing import LEAST, splice, with_splices
+from pst_core.splicing import LEAST, rows_of_epoch, splice, with_splices
 
 LENGTHS = st.integers(1, 40)
 SHARES = st.floats(LEAST, 1 - LEAST)
@@ -82,26 +83,41 @@ def test_the_segments_of_pairs_are_spliced_each_by_itself(sizes: list[int], shar
 
 
 def test_the_examples_come_first_as_they_are() -> None:
-    joined = with_splices(EXAMPLES, times=2, seed=0)
+    joined = with_splices(EXAMPLES, times=2, sets=1, seed=0)
     assert tokens(joined)[: len(EXAMPLES)] == tokens(EXAMPLES)
     assert joined.targets[: len(EXAMPLES)].tolist() == EXAMPLES.targets.tolist()
 
 
 def test_as_many_more_follow_as_were_asked_for() -> None:
-    assert len(with_splices(EXAMPLES, times=3, seed=0)) == 4 * len(EXAMPLES)
+    assert len(with_splices(EXAMPLES, times=3, sets=2, seed=0)) == 7 * len(EXAMPLES)
 
 
 def test_each_example_begins_one_splice_and_ends_one() -> None:
-    spliced = tokens(with_splices(EXAMPLES, times=1, seed=0))[len(EXAMPLES) :]
+    spliced = tokens(with_splices(EXAMPLES, times=1, sets=1, seed=0))[len(EXAMPLES) :]
     assert [each[0] // 100 for each in spliced] == list(range(len(EXAMPLES)))
     assert sorted(each[-1] // 100 for each in spliced) == list(range(len(EXAMPLES)))
 
 
 def test_the_seed_alone_decides() -> None:
-    first, again, other = (tokens(with_splices(EXAMPLES, times=1, seed=s)) for s in (0, 0, 1))
+    first, again, other = (
+        tokens(with_splices(EXAMPLES, times=1, sets=1, seed=s)) for s in (0, 0, 1)
+    )
     assert first == again != other
 
 
 def test_no_two_times_are_alike() -> None:
-    spliced = tokens(with_splices(EXAMPLES, times=2, seed=0))[len(EXAMPLES) :]
+    spliced = tokens(with_splices(EXAMPLES, times=2, sets=1, seed=0))[len(EXAMPLES) :]
     assert spliced[: len(EXAMPLES)] != spliced[len(EXAMPLES) :]
+
+
+def test_no_two_sets_are_alike() -> None:
+    spliced = tokens(with_splices(EXAMPLES, times=1, sets=2, seed=0))[len(EXAMPLES) :]
+    assert spliced[: len(EXAMPLES)] != spliced[len(EXAMPLES) :]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rows"),
+    [(0, [0, 1, 2, 3, 4, 5]), (1, [0, 1, 6, 7, 8, 9]), (2, [0, 1, 2, 3, 4, 5])],
+)
+def test_an_epoch_has_the_examples_and_the_next_set(epoch: int, rows: list[int]) -> None:
+    assert rows_of_epoch(epoch, own=2, times=2, sets=2).tolist() == rows

@@ -286,7 +286,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
 
 
 def taught(job: Job, **hyper: object) -> tuple[Job, Prepared, torch.Tensor]:
-    """A job that distils, for one epoch; and what its teacher says, all at random."""
+    """A job that distils, for one epoch unless it says so; what its teacher says is random."""
     hyper = {**HYPER, "epochs": 1, "distillation": 0.5, "splices": 1, **hyper}
     job = changed(job, baseline="train", hyperparameters=hyper)
     prepared = prepare(job.spec, job.sources)
@@ -304,6 +304,25 @@ def test_batches_are_larger_by_as_many_splices_as_there_are(
     assert [len(batch.rows) for batch in batches] == [16 * (1 + splices)] * 10
     rows = [row for batch in batches for row in batch.rows.tolist()]
     assert sorted(rows) == list(range(160 * (1 + splices)))
+
+
+def test_each_epoch_has_splices_of_its_own(job: Job, batches: list[Batch]) -> None:
+    job, prepared, teacher = taught(job, epochs=2)
+    run_stage(job, prepared, "pst", MAIN, teacher=teacher)
+    first, second = (
+        sorted(row for batch in epoch for row in batch.rows.tolist())
+        for epoch in (batches[:10], batches[10:])
+    )
+    assert first == list(range(320))
+    assert second == [*range(160), *range(320, 480)]
+
+
+@pytest.mark.parametrize(("epochs", "sets"), [(0.5, 1), (2.5, 3), (8, 8), (100, 8)])
+def test_there_are_as_many_sets_of_splices_as_epochs_but_no_more_than_eight(
+    epochs: float, sets: int, job: Job
+) -> None:
+    job, prepared, _ = taught(job, epochs=epochs, splices=2)
+    assert len(to_be_taught(job, prepared)) == 160 * (1 + 2 * sets)
 
 
 def test_what_is_spliced_is_answered_by_the_teacher_alone(job: Job, batches: list[Batch]) -> None:
