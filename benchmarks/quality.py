@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,9 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification
 
+from pst_core.formats.folder import staged
 from pst_core.prepare import Prepared, Sources, prepare
+from pst_core.pretrained import to_device
 from pst_core.progress import Outlook
 from pst_core.references import locate_dataset, locate_model
 from pst_core.spec import CompressionSpec
@@ -140,13 +143,15 @@ def run(each: Trial) -> None:
     outlook = Outlook(stage="main", steps_before=0, steps_in_all=steps)
     logger.info("%s: %d steps", each.path.stem, steps)
     logits = None
-    if each.distils and each.teacher.exists():
-        teacher = AutoModelForSequenceClassification.from_pretrained(each.teacher)
+    if each.distils:
+        teacher = to_device(AutoModelForSequenceClassification.from_pretrained(each.teacher))
         examples = to_be_taught(job, prepared)
         logits = prepared.task.teacher_logits(teacher, examples, prepared.tokenizer)
     model, trained = run_stage(job, prepared, spec.method, outlook, teacher=logits)
     if spec.method == "dense":
-        model.save_pretrained(each.teacher)
+        shutil.rmtree(each.teacher, ignore_errors=True)
+        with staged(each.teacher) as folder:
+            model.save_pretrained(folder)
     note(each, prepared, trained)
 
 

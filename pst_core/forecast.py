@@ -116,7 +116,8 @@ class WorkForecast(Strict):
     """Of one training step of the average batch."""
     baseline_step: Number
     evaluation: Number
-    """Of all scores on the validation and test splits, of all stages and of the verification."""
+    """Of all scores on the validation and test splits, of all stages and of the verification; and
+    of what the baseline answers for the main stage to learn from."""
 
 
 class Forecast(Strict):

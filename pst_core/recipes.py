@@ -14,9 +14,6 @@ Precision = Literal["float32", "bfloat16"]
 Preset = Literal["default", "paper", "paper-released"]
 Count = Annotated[int, Integer(ge=0, le=1_000_000)]
 
-# More would cost a teacher's time, and memory for its answers, in long runs.
-MOST_SPLICE_SETS = 8
-
 
 class Hyperparameters(Strict):
     """Every number of the recipe; the defaults are the preset `paper`."""
@@ -81,8 +78,11 @@ class Hyperparameters(Strict):
     distillation_temperature: Annotated[Float, Field(gt=0, le=100)] = 2.0
     splices: Annotated[int, Integer(ge=0, le=4)] = 0
     """How many examples spliced of two, with the dense baseline's answer, there are for each own
-    one, in batches as much larger, others in each epoch: a model learns from them what the baseline
-    would say beyond the training split. It needs distillation."""
+    one, in batches as much larger: a model learns from them what the baseline would say beyond the
+    training split. It needs distillation."""
+    splice_sets: Annotated[int, Integer(ge=1, le=100)] = 1
+    """How many epochs splice anew; later ones have those splices in turn. The baseline answers each
+    of them before the sparse training begins."""
     validations: Count = 0
     """How often the validation split is scored while training at the target sparsity."""
     patience: Count = 0
@@ -103,9 +103,9 @@ class Hyperparameters(Strict):
         return self.batch_size * (1 + self.splices)
 
     @property
-    def splice_sets(self) -> int:
-        """How many sets of splices there are; epochs beyond as many have the same in turn."""
-        return min(math.ceil(self.epochs), MOST_SPLICE_SETS) if self.splices else 0
+    def splice_epochs(self) -> int:
+        """How many epochs there are that splice anew."""
+        return min(math.ceil(self.epochs), self.splice_sets)
 
     @field_validator("accumulation")
     @classmethod
@@ -146,15 +146,16 @@ PRESETS: dict[Preset, dict[str, float | int | str | bool]] = {
         "learning_rate": 0.012,
         "score_learning_rate": 0.008,
         "score_travel": 3.4,
-        "rank": 32,
         "alpha1": 3.0,
         "rate_ratio": 16.0,
         "initial_warmup": 0.05,
         "final_hold": 0.4,
         "train_biases_and_norms": True,
         "distillation": 0.7,
-        # Why these two, and the rank: docs/decisions/0027.
+        # Why these four: docs/decisions/0027.
+        "rank": 32,
         "splices": 1,
+        "splice_sets": 4,
         "dropout": 0.0,
     },
 }

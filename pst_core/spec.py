@@ -327,10 +327,14 @@ class CompressionSpec(Strict):
     def resolved_hyperparameters(self) -> Hyperparameters:
         """The preset with this spec's changes: every value the run will use."""
         resolved = resolve(self.preset, self.hyperparameters)
-        if self.baseline == "none" or self.task not in DISTILLED or self.method in UNPRUNED:
-            # There is nobody to distil from, or nothing to.
-            return resolved.model_copy(update={"distillation": 0.0, "splices": 0})
-        return resolved if resolved.distillation else resolved.model_copy(update={"splices": 0})
+        learns = self.baseline != "none" and self.task in DISTILLED and self.method not in UNPRUNED
+        if learns and resolved.distillation:
+            return resolved
+        # There is nobody to learn from, or nothing to learn: a preset's rank is for that as well.
+        alone: dict[str, float] = {"distillation": 0.0, "splices": 0}
+        if "rank" not in self.hyperparameters.model_fields_set:
+            alone["rank"] = Hyperparameters().rank
+        return resolved.model_copy(update=alone)
 
     def trained_by(self, accepted: Mapping[str, Any]) -> Self:
         """The same for a release whose presets may be others than when it was accepted.

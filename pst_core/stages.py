@@ -273,7 +273,7 @@ def to_be_taught(job: Job, prepared: Prepared) -> Examples:
     if not hyper.splices:
         return examples
     seed = job.spec.seed
-    return with_splices(examples, times=hyper.splices, sets=hyper.splice_sets, seed=seed)
+    return with_splices(examples, times=hyper.splices, sets=hyper.splice_epochs, seed=seed)
 
 
 def _batches(
@@ -286,7 +286,7 @@ def _batches(
         examples.targets[own:] = prepared.task.answers(teacher[own:]).double().numpy()
         # As many steps as without.
         batch_size = hyper.examples_a_step
-        rows_of = partial(rows_of_epoch, own=own, times=hyper.splices, sets=hyper.splice_sets)
+        rows_of = partial(rows_of_epoch, own=own, times=hyper.splices, sets=hyper.splice_epochs)
     yield from training_batches(
         examples,
         batch_size=batch_size,

@@ -51,11 +51,10 @@ def identity(spec: CompressionSpec, data_sha256: str, model: Path) -> Identity:
     """
     # By their values: a preset may be another in a later release.
     values = spec.resolved_hyperparameters().model_dump(mode="json")
-    if values["splices"]:
-        # A release before had one set for all epochs.
-        values["splice_sets"] = spec.resolved_hyperparameters().splice_sets
-    else:
-        # The snapshots of a release that knew none are good still.
+    # What changes nothing is left out: the snapshots of a release that knew none are good still.
+    if not values["splices"] or values["splice_sets"] == 1:
+        del values["splice_sets"]
+    if not values["splices"]:
         del values["splices"]
     return Identity(
         spec=_sha256(spec.model_dump(mode="json") | {"hyperparameters": values}),

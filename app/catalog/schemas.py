@@ -43,8 +43,8 @@ class MethodOut(BaseModel):
 class PresetOut(BaseModel):
     name: Preset
     hyperparameters: Hyperparameters
-    """Every value; distillation and splices fall to 0 without a baseline, and where the task or
-    the method learns from none."""
+    """Every value; distillation and splices fall to 0, and a preset's rank to 8, without a
+    baseline, and where the task or the method learns from none."""
 
 
 class TaskOut(BaseModel):

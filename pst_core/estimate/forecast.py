@@ -108,7 +108,7 @@ def _work(spec: CompressionSpec, found: Found, main: Counted, one: Pass) -> Work
     scored = sum(rows.get(split, 0) for split in ("validation", "test"))
     stages = 3 if spec.baseline == "train" else 2  # the verification scores as well
     # A teacher answers each example once, and each splice.
-    answers = 1 + hyper.splices * hyper.splice_sets
+    answers = 1 + hyper.splices * hyper.splice_epochs
     taught = rows.get("train", 0) * answers if hyper.distillation else 0
     mean = found.data.tokens_per_step / hyper.batch_size
     return WorkForecast(

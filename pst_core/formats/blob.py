@@ -253,7 +253,7 @@ def _parse(blob: Blob, name: str) -> tuple[Header, Iterator[tuple[int, _Segment]
     size = math.prod(shape)
     _require(masked or kept == size, name, "it has no mask, and does not keep every entry")
     header = Header(_DTYPES[code], shape, bool(masked), kept)
-    return header, _segments(table, sections, size)
+    return header, _segments(table, sections, size, name)
 
 
 def _split(data: Bytes, size: int, record: np.dtype[Any], name: str) -> tuple[NDArray[Any], Bytes]:
@@ -275,12 +275,15 @@ def _split(data: Bytes, size: int, record: np.dtype[Any], name: str) -> tuple[ND
     return table, sections
 
 
-def _segments(table: NDArray[Any], data: Bytes, size: int) -> Iterator[tuple[int, _Segment]]:
+def _segments(
+    table: NDArray[Any], data: Bytes, size: int, name: str
+) -> Iterator[tuple[int, _Segment]]:
     end = 0
 
     def take(length: int) -> Bytes:
         nonlocal end
         start, end = end, end + length + length % _WORD
+        _require(not data[start + length : end].any(), name, "a section is not filled up by a zero")
         return data[start : start + length]
 
     for index, (kept, coding, mask_length, turned, lengths) in enumerate(table.tolist()):

@@ -110,12 +110,12 @@ def _gaps(positions: Positions) -> Bytes:
 
 def _positions_of_gaps(gaps: Bytes, size: int) -> Iterator[Positions]:
     if gaps.size == 0 or gaps[-1] == _SKIP:
-        raise MalformedError("it ends in a gap")
+        raise MalformedError("it does not end with an entry that is kept")
     before = 0
     for start in range(0, gaps.size, _BLOCK):
         part = gaps[start : start + _BLOCK]
         is_kept = part != _SKIP
-        # Summed up as what they are widened to: NumPy takes ten times as long to do both in one.
+        # Widened first: NumPy takes ten times as long to sum bytes into wider numbers.
         positions = part.astype(np.intp)
         positions += is_kept
         positions[0] += before - 1
@@ -127,9 +127,10 @@ def _positions_of_gaps(gaps: Bytes, size: int) -> Iterator[Positions]:
 
 
 def _positions_of_bits(bits: Bytes, size: int) -> Iterator[Positions]:
-    padding = int(bits[-1]) >> (size % 8) if bits.size and size % 8 else 0
-    if bits.size != -(-size // 8) or padding:
+    if bits.size != -(-size // 8):
         raise MalformedError("it has another length")
+    if size % 8 and bits[-1] >> (size % 8):
+        raise MalformedError("unused bits are not zero")
     for start in range(0, size, _BLOCK):
         part = bits[start // 8 : (start + _BLOCK) // 8]
         keep = np.unpackbits(part, bitorder="little").view(np.bool_)

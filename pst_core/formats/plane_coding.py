@@ -47,7 +47,7 @@ def decode_plane(coded: Bytes, count: int) -> Bytes:
         return np.full(count, alphabet[0])
     bits = _bits(number) if number else 8
     length = -(-count * bits // 8)
-    groups = stream if stream.size == length else inflate(stream, length)
+    groups = stream if stream.size >= length else inflate(stream, length)
     if groups.size != length:
         raise MalformedError("a plane has another length")
     return groups if number == 0 else _ungroup(groups, alphabet, bits, count)

@@ -116,6 +116,8 @@ def _join(high: Bytes | Words, low: Bytes) -> Words:
 
 
 def _plane(section: Bytes, count: int) -> Bytes:
+    if section.size > count:
+        raise MalformedError("a plane is longer than it has to be")
     return section if section.size == count else decode_plane(section, count)
 
 

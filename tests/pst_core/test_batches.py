@@ -89,6 +89,28 @@ def test_from_any_position_training_goes_on_as_if_undisturbed(start: int) -> Non
     assert seen(islice(training(start=start), PER_EPOCH)) == seen(undisturbed)
 
 
+@settings(deadline=None)
+@given(st.integers(0, 18))
+def test_an_epoch_can_have_rows_of_its_own(start: int) -> None:
+    def made(start: int) -> list[Batch]:
+        # 25 of a hundred rows in each epoch: three batches.
+        batches = training_batches(
+            EXAMPLES,
+            batch_size=10,
+            seed=0,
+            collate=COLLATE,
+            start=start,
+            rows_of=lambda epoch: np.arange(25) + 25 * (epoch % 4),
+        )
+        return list(islice(batches, 21 - start))
+
+    undisturbed = made(0)
+    for epoch in range(7):
+        rows = seen(undisturbed[3 * epoch : 3 * epoch + 3])
+        assert sorted(rows) == [row + 25 * (epoch % 4) for row in range(25)]
+    assert seen(made(start)) == seen(undisturbed[start:])
+
+
 def test_going_on_makes_no_batch_of_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
     shuffles: list[tuple[int, ...]] = []
 

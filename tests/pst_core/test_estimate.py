@@ -239,6 +239,21 @@ def test_splices_take_as_much_again_of_the_sparse_stage_alone() -> None:
     assert without.steps == spliced.steps
 
 
+def test_a_baseline_answers_all_that_is_spliced(tmp_path: Path) -> None:
+    sources = tiny.sources(tmp_path)
+
+    def answering(**hyper: object) -> float:
+        asked = {"splices": 1, "splice_sets": 4, **hyper}
+        spec = tiny.spec(tmp_path, preset="default", baseline="train", hyperparameters=asked)
+        return forecast(spec, sources).work.evaluation
+
+    split = answering(epochs=2) - answering(epochs=1)
+    assert split > 0
+    assert answering(epochs=4) - answering(epochs=1) == pytest.approx(3 * split)
+    assert answering(epochs=100) == answering(epochs=4)
+    assert answering(epochs=1) - answering(epochs=1, splices=0) == pytest.approx(split)
+
+
 def test_what_training_refuses_is_refused(tmp_path: Path) -> None:
     sources = tiny.sources(tmp_path)
     bad = tiny.save_csv(tmp_path / "bad.csv", [("a film", "")])

@@ -342,21 +342,26 @@ def test_a_preset_whose_values_are_others_by_now_makes_another_run(
 
 def test_a_run_without_splices_is_what_it_was_before_there_were_any(sources: Sources) -> None:
     asked = spec(sources, {})
-    values = asked.resolved_hyperparameters().model_dump(mode="json", exclude={"splices"})
-    document = asked.model_dump(mode="json") | {"hyperparameters": values}
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    then = hashlib.sha256(text.encode()).hexdigest()
-    assert identity(asked, "data", sources.model).spec == then
+    values = asked.resolved_hyperparameters().model_dump(
+        mode="json", exclude={"splices", "splice_sets"}
+    )
+    assert identity(asked, "data", sources.model).spec == hash_of(asked, values)
 
 
-def test_a_run_with_one_set_of_splices_for_all_epochs_was_another(sources: Sources) -> None:
-    asked = spec(sources, ALL)
-    values = asked.resolved_hyperparameters().model_dump(mode="json")
+@pytest.mark.parametrize(("sets", "same"), [(1, True), (2, False)])
+def test_a_run_with_splices_is_what_it_was_before_there_were_sets_of_them(
+    sets: int, same: bool, sources: Sources
+) -> None:
+    asked = spec(sources, {**ALL, "hyperparameters": {**HYPER, "splice_sets": sets}})
+    values = asked.resolved_hyperparameters().model_dump(mode="json", exclude={"splice_sets"})
     assert values["splices"]
+    assert (identity(asked, "data", sources.model).spec == hash_of(asked, values)) == same
+
+
+def hash_of(asked: CompressionSpec, values: dict[str, Any]) -> str:
     document = asked.model_dump(mode="json") | {"hyperparameters": values}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    then = hashlib.sha256(text.encode()).hexdigest()
-    assert identity(asked, "data", sources.model).spec != then
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_the_snapshots_of_another_run_are_left_alone(copy: Case, sources: Sources) -> None:

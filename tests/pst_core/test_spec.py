@@ -155,6 +155,33 @@ def test_splices_that_nobody_answers_are_refused(changes: dict[str, object]) -> 
     assert wrong_fields(**changes, hyperparameters={"splices": 1}) == {"hyperparameters"}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"baseline": "none"},
+        {"baseline": "train", "hyperparameters": {"distillation": 0}},
+        {"baseline": "train", "task": "causal-lm"},
+    ],
+)
+def test_a_rank_for_learning_from_a_baseline_is_the_default_one_without(
+    changes: dict[str, object],
+) -> None:
+    assert make(baseline="train").resolved_hyperparameters().rank == 32
+    assert make(**changes).resolved_hyperparameters().rank == 8
+
+
+def test_a_rank_that_was_asked_for_stays() -> None:
+    spec = make(baseline="none", hyperparameters={"rank": 16})
+    assert spec.resolved_hyperparameters().rank == 16
+
+
+def test_what_was_accepted_before_there_were_sets_of_splices_has_one() -> None:
+    spec = make(baseline="train")
+    accepted = spec.resolved_hyperparameters().model_dump(exclude={"splice_sets"})
+    then = spec.trained_by(accepted).resolved_hyperparameters()
+    assert (then.splices, then.splice_sets) == (1, 1)
+
+
 def test_what_was_accepted_before_there_were_splices_is_trained_without() -> None:
     spec = make(baseline="train")
     accepted = spec.resolved_hyperparameters().model_dump(exclude={"splices"}) | {"dropout": None}

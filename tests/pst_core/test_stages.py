@@ -307,7 +307,7 @@ def test_batches_are_larger_by_as_many_splices_as_there_are(
 
 
 def test_each_epoch_has_splices_of_its_own(job: Job, batches: list[Batch]) -> None:
-    job, prepared, teacher = taught(job, epochs=2)
+    job, prepared, teacher = taught(job, epochs=2, splice_sets=2)
     run_stage(job, prepared, "pst", MAIN, teacher=teacher)
     first, second = (
         sorted(row for batch in epoch for row in batch.rows.tolist())
@@ -318,10 +318,10 @@ def test_each_epoch_has_splices_of_its_own(job: Job, batches: list[Batch]) -> No
 
 
 @pytest.mark.parametrize(("epochs", "sets"), [(0.5, 1), (2.5, 3), (8, 8), (100, 8)])
-def test_there_are_as_many_sets_of_splices_as_epochs_but_no_more_than_eight(
+def test_as_many_epochs_splice_anew_as_there_are_and_are_asked_for(
     epochs: float, sets: int, job: Job
 ) -> None:
-    job, prepared, _ = taught(job, epochs=epochs, splices=2)
+    job, prepared, _ = taught(job, epochs=epochs, splices=2, splice_sets=8)
     assert len(to_be_taught(job, prepared)) == 160 * (1 + 2 * sets)
 
 

@@ -5,6 +5,7 @@ import mmap
 import struct
 import tracemalloc
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pst_core.errors import CheckpointCorruptError, CheckpointError, CheckpointVersionError
-from pst_core.formats import blob
-from pst_core.formats.deflate import entropy_bytes
-from pst_core.formats.mask_coding import Mask
+from pst_core.formats import blob, mask_coding, value_coding
+from pst_core.formats.deflate import MalformedError, entropy_bytes
+from pst_core.formats.mask_coding import Mask, MaskCoding, decode_mask
 from pst_core.formats.rounding import round_to
 from pst_core.spec import ValueDtype
 
@@ -41,6 +42,15 @@ def samples(draw: st.DrawFn) -> Sample:
     bits = rng.integers(0, np.iinfo(DTYPES[dtype]).max, shape, DTYPES[dtype], endpoint=True)
     mask = rng.random(shape) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
     return np.asarray(bits).view(dtype), np.asarray(mask)
+
+
+@contextlib.contextmanager
+def blocks_of(entries: int) -> Iterator[None]:
+    """Have segments decoded so many at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (mask_coding, value_coding):
+            patch.setattr(module, "_BLOCK", entries)
+        yield
 
 
 def bits_of(values: NDArray[Any]) -> NDArray[Any]:
@@ -243,6 +253,43 @@ def test_noise_under_a_true_checksum_never_crashes(noise: bytes) -> None:
         blob.unpack(seal(noise), "w")
 
 
+@settings(deadline=None)
+@given(st.integers(0, 700), st.sampled_from([0.002, 0.1, 0.5, 0.98]), st.integers(0, 2**32))
+def test_what_is_decoded_does_not_depend_on_the_blocks(
+    size: int, density: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal(size).astype(np.float16)
+    mask = rng.random(size) < density
+    # As few as leave gaps of more than a byte at blocks' ends.
+    with blocks_of(8):
+        packed = blob.pack(values, mask)
+        assert np.array_equal(blob.unpack(packed, "w"), np.where(mask, values, np.float16(0)))
+        assert np.array_equal(blob.unpack_mask(packed, "w"), mask)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "size"),
+    [
+        ([], 1000),
+        ([0] * 8 + [255], 1000),
+        ([0] * 8 + [255] * 8, 3000),
+        ([255] * 8 + [0], 2040),
+        ([0] * 8 + [200], 100),
+        ([0] * 12, 1000),
+        ([0] * 3, 1000),
+        ([0] * 900, 1000),
+    ],
+    ids=["empty", "skip last", "skips last", "skips too far", "too far", "more", "fewer", "long"],
+)
+def test_gaps_that_keep_another_number_are_malformed(gaps: list[int], size: int) -> None:
+    stream = zlib.compressobj(wbits=-15)
+    coded = stream.compress(bytes(gaps)) + stream.flush()
+    data = np.frombuffer(coded, np.uint8)
+    with blocks_of(8), pytest.raises(MalformedError):
+        list(decode_mask(MaskCoding.DEFLATED_GAPS, data, size, kept=9))
+
+
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_damage_under_a_true_checksum_never_crashes(data: st.DataObject) -> None:
@@ -252,7 +299,8 @@ def test_damage_under_a_true_checksum_never_crashes(data: st.DataObject) -> None
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(4, len(body) - 1))
         body[start : start + 4] = data.draw(st.binary(min_size=1, max_size=4))
-    with contextlib.suppress(CheckpointError):
+    block = data.draw(st.sampled_from([64, 1 << 15]))
+    with contextlib.suppress(CheckpointError), blocks_of(block):
         assert blob.unpack(seal(bytes(body)), "w").dtype == np.float32
 
 
