@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from pst_core.comparable import disagreements
 from pst_core.errors import BaselineMismatchError, BaselineNotFoundError
+from pst_core.events import AnsweredEvent
 from pst_core.formats.manifest import read_manifest
 from pst_core.loading import load
 from pst_core.prepare import Prepared
@@ -79,4 +80,12 @@ def _teacher(job: Job, prepared: Prepared, model: PreTrainedModel) -> Tensor | N
     if not prepared.task.hyper.distillation:
         return None
     examples = to_be_taught(job, prepared)
-    return prepared.task.teacher_logits(model, examples, prepared.tokenizer)
+    percent = 0
+
+    def answered(rows: int) -> None:
+        nonlocal percent
+        if 100 * rows // len(examples) > percent:
+            percent = 100 * rows // len(examples)
+            job.emit(AnsweredEvent(rows=rows, total_rows=len(examples)))
+
+    return prepared.task.teacher_logits(model, examples, prepared.tokenizer, answered)

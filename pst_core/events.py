@@ -21,6 +21,7 @@ ShortText = Annotated[str, Field(max_length=200)]
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]{0,199}$")]
 Bytes = Annotated[int, Field(ge=0, le=2**60, strict=True)]
+Rows = Annotated[int, Field(ge=0, le=2**40, strict=True)]
 MAX_DIFFERENCES = 16
 MAX_REASON = 500
 
@@ -52,6 +53,14 @@ class EvaluationEvent(Strict):
     split: Literal["validation", "test"]
     metric: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
     value: float
+
+
+class AnsweredEvent(Strict):
+    """The dense baseline has answered some of the examples for the main stage to learn from."""
+
+    type: Literal["answered"] = "answered"
+    rows: Rows
+    total_rows: Rows
 
 
 class SnapshotEvent(Strict):
@@ -109,7 +118,7 @@ class DataEvent(Strict):
 
     type: Literal["data"] = "data"
     columns: dict[Role, Text]
-    rows: dict[SplitName, Annotated[int, Field(ge=0, le=2**40, strict=True)]]
+    rows: dict[SplitName, Rows]
 
 
 class ResultEvent(Strict):
@@ -141,6 +150,7 @@ Event = (
     PhaseEvent
     | ProgressEvent
     | EvaluationEvent
+    | AnsweredEvent
     | SnapshotEvent
     | ResumedEvent
     | SnapshotRejectedEvent

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pst_core.events import (
     EVENT,
+    AnsweredEvent,
     Event,
     FailureEvent,
     FetchedEvent,
@@ -116,7 +117,7 @@ class Conversation:
         self.deadlines.note(event)
         if isinstance(event, FailureEvent):
             raise Failed(**event.model_dump(exclude={"type"}))
-        if isinstance(event, ResultEvent | FetchedEvent):
+        if isinstance(event, ResultEvent | FetchedEvent | AnsweredEvent):
             return
         if isinstance(event, SnapshotEvent):
             self.snapshots.store(event)

@@ -1,7 +1,7 @@
 """What every task has to say for itself."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -108,8 +108,19 @@ class Task(ABC):
         raise NotImplementedError
 
     def teacher_logits(
-        self, model: PreTrainedModel, examples: Examples, tokenizer: PreTrainedTokenizerBase
+        self,
+        model: PreTrainedModel,
+        examples: Examples,
+        tokenizer: PreTrainedTokenizerBase,
+        answered: Callable[[int], None] | None = None,
     ) -> Tensor | None:
-        """A teacher's logits of every example, on the CPU; None where they would be too many."""
-        del model, examples, tokenizer
+        """A teacher's logits of every example, on the CPU; None where they would be too many.
+
+        Args:
+            model: The teacher, on any device.
+            examples: To be answered.
+            tokenizer: The model's.
+            answered: Told after each batch how many examples are.
+        """
+        del model, examples, tokenizer, answered
         return None

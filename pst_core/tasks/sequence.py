@@ -2,7 +2,7 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -124,9 +124,18 @@ class _OneAnswer(Task):
         return answers
 
     def teacher_logits(
-        self, model: PreTrainedModel, examples: Examples, tokenizer: PreTrainedTokenizerBase
+        self,
+        model: PreTrainedModel,
+        examples: Examples,
+        tokenizer: PreTrainedTokenizerBase,
+        answered: Callable[[int], None] | None = None,
     ) -> Tensor:
-        found = list(self.all_logits(model, examples, tokenizer))
+        found, done = [], 0
+        for rows, logits_BC in self.all_logits(model, examples, tokenizer):
+            found.append((rows, logits_BC))
+            done += len(rows)
+            if answered is not None:
+                answered(done)
         logits_NC = torch.zeros(len(examples), found[0][1].shape[-1])
         for rows, logits_BC in found:
             logits_NC[torch.from_numpy(rows)] = logits_BC.cpu()

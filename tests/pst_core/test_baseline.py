@@ -9,7 +9,7 @@ import pytest
 
 from pst_core.comparable import disagreements
 from pst_core.errors import BaselineMismatchError, BaselineNotFoundError
-from pst_core.events import ProgressEvent
+from pst_core.events import AnsweredEvent, ProgressEvent
 from pst_core.prepare import Sources
 from pst_core.report import Report
 from pst_core.spec import CompressionSpec
@@ -67,6 +67,20 @@ def test_it_scores_differs_and_teaches_as_one_that_is_trained_on_the_spot(
     assert compared(taken) == compared(trained)
     weights = [sha256s(each.out)["dense/model.safetensors"] for each in (there, here)]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("baseline", ["train", JOB_ID])
+def test_it_tells_how_much_it_has_answered(baseline: str, sources: Sources, tmp_path: Path) -> None:
+    job = case(sources, tmp_path, baseline=baseline)
+    report = job.attempt()
+
+    told = job.told(AnsweredEvent)
+    rows = [event.rows for event in told]
+    # Each example, and one splice of each.
+    assert {event.total_rows for event in told} == {2 * report.outcome.data.rows["train"]}
+    assert rows == sorted(set(rows))
+    assert len(rows) > 1
+    assert rows[-1] == told[-1].total_rows
 
 
 def test_nothing_is_trained_for_it(sources: Sources, tmp_path: Path) -> None:

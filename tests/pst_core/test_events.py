@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from pst_core.events import (
     EVENT,
+    AnsweredEvent,
     DataEvent,
     EvaluationEvent,
     Event,
@@ -40,6 +41,7 @@ EVENTS: list[Event] = [
     PhaseEvent(phase="exporting"),
     ProgressEvent.model_validate(PROGRESS),
     EvaluationEvent(stage="baseline", split="test", metric="accuracy", value=1 / 3),
+    AnsweredEvent(rows=32, total_rows=4096),
     SnapshotEvent(name="step-00000123", stage="main", step=123),
     ResumedEvent.model_validate(RESUMED),
     SnapshotRejectedEvent.model_validate(REJECTED),

@@ -5,6 +5,7 @@ The trainers are small scripts that tell events and write files as the real one 
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,13 @@ from app.db import sync_engine
 from app.jobs.tables import JobEvent
 from app.projects.service import NewKey
 from app.settings import Settings
+from pst_core.events import AnsweredEvent
+from pst_core.spec import Limits
 from tests.jobs import submit
 from tests.worker.bench import AWAY, COMPRESS, REPORT, SPEC, VERIFY, Bench, claimed
 from worker import process
 from worker.attempt import Attempt
+from worker.deadlines import Deadlines
 
 
 @pytest.fixture
@@ -282,6 +286,16 @@ while True:
     assert job.status == "queued"
     assert bench.last_event().data["reason"] == "no_progress"
     assert not bench.trainer_runs
+
+
+def test_what_a_baseline_answers_is_progress_and_not_recorded(bench: Bench) -> None:
+    job = bench.run(f'tell("answered", rows=3, total_rows=20)\n{COMPRESS}')
+    assert job.status == "succeeded"
+    assert "answered" not in bench.types
+
+    deadlines = Deadlines(Limits(), wall_at=math.inf, patience=60.0, moved_at=-math.inf)
+    deadlines.note(AnsweredEvent(rows=3, total_rows=20))
+    deadlines.check()
 
 
 def test_a_cancelled_job_ends_with_its_trainer(bench: Bench) -> None:
