@@ -5,10 +5,8 @@ Claiming the job is the supervisor's, starting and stopping processes is process
 
 import errno
 import logging
-import shutil
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -47,7 +45,7 @@ from worker.joblog import JobLog, LogParts
 from worker.objects import Objects
 from worker.observing import observer
 from worker.publish import OutputError, write_archive
-from worker.scratch import folder_of
+from worker.scratch import folder_of, remove
 from worker.snapshots import SnapshotStore
 from worker.sources import SourceFinder
 
@@ -92,9 +90,7 @@ class Attempt:
         except NotOurs:
             self._note_loss()
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-            with suppress(OSError):  # another attempt's folder is in it
-                scratch.parent.rmdir()
+            remove(scratch)
 
     def _end(self, scratch: Path, log: JobLog, parts: LogParts, snapshots: SnapshotStore) -> Ending:
         try:

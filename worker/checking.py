@@ -5,14 +5,13 @@ A process of its own each time (chores.py starts it), as is the child that reads
 
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from worker.memory import oom_kills
 from worker.objects import is_intact
 from worker.process import ChildProcess, adopt_orphans
 from worker.profile_event import TOLD, ProfileEvent, Told
-from worker.scratch import folder_of
+from worker.scratch import folder_of, remove
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +92,7 @@ class Check:
         try:
             told = self._look(scratch)
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-            with suppress(OSError):  # another attempt's folder is in it
-                scratch.parent.rmdir()
+            remove(scratch)
         if isinstance(told, ProfileEvent):
             profile = told.profile.model_dump(mode="json")
             self._write(State.READY, profile=profile, error=None)

@@ -5,7 +5,6 @@ Started by a chore of the maintenance worker, see chores.py.
 
 import logging
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -30,7 +29,7 @@ from pst_core.spec import CompressionSpec
 from worker.devices import Device
 from worker.joblog import JobLog
 from worker.process import ChildProcess, adopt_orphans
-from worker.scratch import folder_of
+from worker.scratch import folder_of, remove
 from worker.uploads import lay_out
 
 logger = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ def estimate_next(settings: Settings) -> bool:
             session.execute(_leave(estimate, error))
         raise
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove(scratch)
     with sessions.begin() as session:
         session.execute(_end(estimate, ended))
     return True

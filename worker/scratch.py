@@ -20,6 +20,13 @@ def folder_of(settings: Settings, whose: str, attempt: int) -> Path:
     return settings.scratch_dir / whose / f"a{attempt}"
 
 
+def remove(folder: Path) -> None:
+    """Remove the folder of an attempt, and whose it was unless another attempt is at it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # another attempt's folder is in it
+        folder.parent.rmdir()
+
+
 def remove_left(settings: Settings, connection: Connection) -> None:
     """Remove the folder of each attempt that runs no more, whatever host it ran on."""
     # Listed before the database is asked: an attempt is claimed before it makes its folder.
@@ -29,9 +36,11 @@ def remove_left(settings: Settings, connection: Connection) -> None:
     )
     for folder in folders:
         if (folder.parent.name, int(folder.name[1:])) not in running:
-            shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):  # another attempt's folder is in it
-                folder.parent.rmdir()
+            remove(folder)
+    # An estimate that is killed between two calls leaves an empty one.
+    for folder in settings.scratch_dir.glob("est_*"):
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
 
 
 def _running(attempts: Sequence[tuple[str, int]], connection: Connection) -> set[tuple[str, int]]:

@@ -70,6 +70,14 @@ def test_the_folder_of_a_job_that_has_ended_goes(
     assert list(settings.scratch_dir.iterdir()) == []
 
 
+def test_the_empty_folder_of_an_estimate_goes(settings: Settings, engine: Engine) -> None:
+    folder_of(settings, "est_1", 1).parent.mkdir(parents=True)
+    with engine.connect() as connection:
+        remove_left(settings, connection)
+
+    assert list(settings.scratch_dir.iterdir()) == []
+
+
 def test_where_nothing_ever_ran_there_is_nothing_to_remove(
     settings: Settings, engine: Engine
 ) -> None:
