@@ -55,7 +55,7 @@ class StageMemory(Strict):
     """The interpreter and its libraries; 0 on a GPU, which counts none."""
     weights: Count
     added: Count
-    """Factors, scores, masks and masked weights."""
+    """Factors, scores, masks, masked weights, and the answers of a teacher."""
     gradients: Count
     optimizer: Count
     activations: Count

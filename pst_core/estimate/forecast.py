@@ -59,7 +59,15 @@ def forecast(spec: CompressionSpec, sources: Sources, *, unread: str | None = No
     dense_passes = passes if trains is plain else _passes(plain, found)
     main = counts[spec.method]
     memory: dict[DeviceKind, MemoryForecast] = {
-        kind: forecast_memory(spec, main, counts["dense"], passes[kind], dense_passes[kind], kind)
+        kind: forecast_memory(
+            spec,
+            main,
+            counts["dense"],
+            passes[kind],
+            dense_passes[kind],
+            kind,
+            answers=_taught(spec, found) * found.data.labels,
+        )
         for kind in passes
     }
     steps = _steps(spec, found)
@@ -107,15 +115,20 @@ def _work(spec: CompressionSpec, found: Found, main: Counted, one: Pass) -> Work
     rows = found.data.rows or {}
     scored = sum(rows.get(split, 0) for split in ("validation", "test"))
     stages = 3 if spec.baseline == "train" else 2  # the verification scores as well
-    # A teacher answers each example once, and each splice.
-    answers = 1 + hyper.splices * hyper.splice_epochs
-    taught = rows.get("train", 0) * answers if hyper.distillation else 0
     mean = found.data.tokens_per_step / hyper.batch_size
     return WorkForecast(
         step=_step(spec.method, (1 + hyper.splices) * batch, main, hyper),
         baseline_step=FORWARDS_OF_A_STEP * batch if spec.baseline == "train" else 0.0,
-        evaluation=(stages * scored + taught) * mean * a_token,
+        evaluation=(stages * scored + _taught(spec, found)) * mean * a_token,
     )
+
+
+def _taught(spec: CompressionSpec, found: Found) -> int:
+    """How many examples a teacher answers: each once, and each splice; 0 where nobody knows."""
+    hyper, rows = spec.resolved_hyperparameters(), found.data.rows or {}
+    if not hyper.distillation:
+        return 0
+    return rows.get("train", 0) * (1 + hyper.splices * hyper.splice_epochs)
 
 
 def _step(method: Method, batch: float, main: Counted, hyper: Hyperparameters) -> float:

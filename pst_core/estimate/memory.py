@@ -47,6 +47,8 @@ def forecast_memory(
     one: Pass,
     dense_one: Pass,
     kind: DeviceKind,
+    *,
+    answers: int,
 ) -> MemoryForecast:
     """Of all stages of a compression on a kind of device.
 
@@ -57,6 +59,7 @@ def forecast_memory(
         one: One example of the longest length.
         dense_one: The same in the dense yardstick, whose dropout may be another.
         kind: Of device.
+        answers: Numbers that a teacher answers with, held while a student learns.
     """
     hyper = spec.resolved_hyperparameters()
     # The yardstick trains on nothing spliced, and nothing is scored on it.
@@ -73,13 +76,14 @@ def forecast_memory(
     )
     masks = main.entries
     baseline = _training(Stage(method="dense", counted=dense, hyper=alone, kind=kind), dense_one)
+    training = _training(
+        Stage(method=spec.method, counted=main, hyper=hyper, kind=kind), one, scope=spec.scope
+    )
     return MemoryForecast(
         # On its way in, every weight is in the file's pages and in the model.
         loading=plain.model_copy(update={"scratch": weights, "activations": 0}),
         baseline=baseline if spec.baseline == "train" else None,
-        training=_training(
-            Stage(method=spec.method, counted=main, hyper=hyper, kind=kind), one, scope=spec.scope
-        ),
+        training=training.model_copy(update={"added": training.added + FLOAT * answers}),
         exporting=plain.model_copy(
             update={"added": masks, "scratch": _export_scratch(spec, weights, main)}
         ),

@@ -130,15 +130,14 @@ class _OneAnswer(Task):
         tokenizer: PreTrainedTokenizerBase,
         answered: Callable[[int], None] | None = None,
     ) -> Tensor:
-        found, done = [], 0
+        logits_NC, done = torch.empty(len(examples), 0), 0
         for rows, logits_BC in self.all_logits(model, examples, tokenizer):
-            found.append((rows, logits_BC))
+            if not done:
+                logits_NC = torch.zeros(len(examples), logits_BC.shape[-1])
+            logits_NC[torch.from_numpy(rows)] = logits_BC.cpu()
             done += len(rows)
             if answered is not None:
                 answered(done)
-        logits_NC = torch.zeros(len(examples), found[0][1].shape[-1])
-        for rows, logits_BC in found:
-            logits_NC[torch.from_numpy(rows)] = logits_BC.cpu()
         return logits_NC
 
     @torch.inference_mode()

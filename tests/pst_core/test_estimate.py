@@ -254,6 +254,20 @@ def test_a_baseline_answers_all_that_is_spliced(tmp_path: Path) -> None:
     assert answering(epochs=1) - answering(epochs=1, splices=0) == pytest.approx(split)
 
 
+def test_the_answers_of_a_baseline_are_held_while_the_sparse_model_trains(tmp_path: Path) -> None:
+    sources = tiny.sources(tmp_path)
+
+    def found(**hyper: object) -> Forecast:
+        asked = {"epochs": 4, "splice_sets": 4, **hyper}
+        spec = tiny.spec(tmp_path, preset="default", baseline="train", hyperparameters=asked)
+        return forecast(spec, sources)
+
+    one, twice = found(splices=1), found(splices=2)
+    assert one.data.rows is not None
+    answers = 4 * one.data.rows["train"] * one.data.labels * 4  # float32, for four epochs
+    assert twice.memory["cpu"].training.added - one.memory["cpu"].training.added == answers
+
+
 def test_what_training_refuses_is_refused(tmp_path: Path) -> None:
     sources = tiny.sources(tmp_path)
     bad = tiny.save_csv(tmp_path / "bad.csv", [("a film", "")])
