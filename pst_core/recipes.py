@@ -20,7 +20,7 @@ class Hyperparameters(Strict):
 
     epochs: Annotated[Float, Field(gt=0, le=1000)] = 3.0
     batch_size: Annotated[int, Integer(ge=1, le=4096)] = 32
-    """Own examples a step."""
+    """Examples a step, own and spliced ones alike."""
     accumulation: Annotated[int, Integer(ge=1, le=1024)] = 1
     """Forwards and backwards a step, each on a share of the batch; saves memory, costs time."""
     max_length: Annotated[int, Integer(ge=4, le=8192)] = 128
@@ -78,7 +78,7 @@ class Hyperparameters(Strict):
     distillation_temperature: Annotated[Float, Field(gt=0, le=100)] = 2.0
     splices: Annotated[int, Integer(ge=0, le=4)] = 0
     """How many examples spliced of two, with the dense baseline's answer, there are for each own
-    one, in batches as much larger: a model learns from them what the baseline would say beyond the
+    one, in epochs as much longer: a model learns from them what the baseline would say beyond the
     training split. It needs distillation."""
     splice_sets: Annotated[int, Integer(ge=1, le=100)] = 1
     """How many epochs splice anew; later ones have those splices in turn. The baseline answers each
@@ -97,10 +97,6 @@ class Hyperparameters(Strict):
     """Of each such completion."""
     precision: Precision = "float32"
     """Of the matrix products; the factors, scores and masks are always float32."""
-
-    @property
-    def examples_a_step(self) -> int:
-        return self.batch_size * (1 + self.splices)
 
     @property
     def splice_epochs(self) -> int:

@@ -98,13 +98,14 @@ def stage_steps(prepared: Prepared, method: Method) -> int:
     """Optimizer steps of one stage; none for a one-shot method."""
     if method == "wanda":
         return 0
-    hyper = prepared.task.hyper
-    return optimizer_steps(len(prepared.examples["train"]), hyper)
+    return optimizer_steps(len(prepared.examples["train"]), prepared.task.hyper, method)
 
 
-def optimizer_steps(examples: int, hyper: Hyperparameters) -> int:
-    """Those of a training on so many examples."""
-    return math.ceil(hyper.epochs * math.ceil(examples / hyper.batch_size))
+def optimizer_steps(examples: int, hyper: Hyperparameters, method: Method) -> int:
+    """Those of a training by a method on so many examples of its own."""
+    # The dense yardstick trains on nothing spliced.
+    spliced = 0 if method in UNPRUNED else hyper.splices * examples
+    return math.ceil(hyper.epochs * math.ceil((examples + spliced) / hyper.batch_size))
 
 
 def run_stage(
@@ -256,8 +257,7 @@ def _run(
         sparse=sparse,
         groups=groups,
         batches=_batches(job, prepared, model, teacher),
-        # As many as the dense yardstick's, whatever the method.
-        total_steps=stage_steps(prepared, "dense"),
+        total_steps=stage_steps(prepared, job.spec.method if sparse.layers else "dense"),
         target_sparsity=(job.spec.sparsity or 0.0) if sparse.layers else 0.0,
         hyper=hyper,
         teacher_logits=None if teacher is None else teacher.to(model.device),
@@ -280,16 +280,14 @@ def _batches(
     job: Job, prepared: Prepared, model: PreTrainedModel, teacher: Tensor | None, start: int = 0
 ) -> Iterator[Batch]:
     hyper = prepared.task.hyper
-    examples, batch_size, rows_of = prepared.examples["train"], hyper.batch_size, None
+    examples, rows_of = prepared.examples["train"], None
     if teacher is not None and hyper.splices:
         own, examples = len(examples), to_be_taught(job, prepared)
         examples.targets[own:] = prepared.task.answers(teacher[own:]).double().numpy()
-        # As many steps as without.
-        batch_size = hyper.examples_a_step
         rows_of = partial(rows_of_epoch, own=own, times=hyper.splices, sets=hyper.splice_epochs)
     yield from training_batches(
         examples,
-        batch_size=batch_size,
+        batch_size=hyper.batch_size,
         seed=job.spec.seed,
         collate=Collator.of(prepared.tokenizer, model.config),
         start=start,

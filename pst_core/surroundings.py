@@ -52,10 +52,11 @@ def identity(spec: CompressionSpec, data_sha256: str, model: Path) -> Identity:
     # By their values: a preset may be another in a later release.
     values = spec.resolved_hyperparameters().model_dump(mode="json")
     # What changes nothing is left out: the snapshots of a release that knew none are good still.
-    if not values["splices"] or values["splice_sets"] == 1:
-        del values["splice_sets"]
     if not values["splices"]:
-        del values["splices"]
+        del values["splices"], values["splice_sets"]
+    else:
+        # Once they made batches larger: other steps, of which none can be gone on from.
+        values["splices_make"] = "steps"
     return Identity(
         spec=_sha256(spec.model_dump(mode="json") | {"hyperparameters": values}),
         data=data_sha256,

@@ -24,8 +24,8 @@ def usable(memory_bytes: int, kind: str) -> int:
 def smallest_change(spec: CompressionSpec, memory: MemoryForecast, limit: int) -> Change | None:
     """What to change of a job that does not fit; None where no change of these would do.
 
-    First what changes no result: more shares of a batch, the fewest that do. Then no splices, then
-    half precision, then a training without the dense baseline.
+    First what changes no result: more shares of a batch, the fewest that do. Then half precision,
+    then a training without the dense baseline.
     """
     for changed, peak in _changes(spec, memory):
         if peak <= limit:
@@ -48,18 +48,13 @@ def _changes(spec: CompressionSpec, memory: MemoryForecast) -> Iterator[tuple[Ch
         changed: Changed = {"hyperparameters": {"accumulation": number}}
         yield changed, _peak(memory, _scale(hyper, number))
     most = shares[-1] if shares else hyper.accumulation
-    own, fewer = 1 / (1 + hyper.splices), {"accumulation": most}
-    if hyper.splices:
-        fewer["splices"] = 0
-        yield {"hyperparameters": fewer}, _peak(memory, _scale(hyper, most), own)
     if hyper.precision == "float32":
-        half: Changed = {"hyperparameters": {"precision": "bfloat16", **fewer}}
-        yield half, _peak(memory, HALF * _scale(hyper, most), own)
+        half: Changed = {"hyperparameters": {"precision": "bfloat16", "accumulation": most}}
+        yield half, _peak(memory, HALF * _scale(hyper, most))
     if spec.baseline == "train" and spec.max_drop is None:
         yield (
-            # Without one nothing is spliced.
             {"baseline": "none", "hyperparameters": {"accumulation": most}},
-            _peak(memory.model_copy(update={"baseline": None}), _scale(hyper, most), own),
+            _peak(memory.model_copy(update={"baseline": None}), _scale(hyper, most)),
         )
 
 
@@ -69,18 +64,9 @@ def _scale(hyper: Hyperparameters, accumulation: int) -> float:
     return -(-hyper.batch_size // accumulation) / now
 
 
-def _peak(memory: MemoryForecast, scale: float, own: float = 1.0) -> int:
-    """With shares of other sizes, of which only the own examples are left where sparse ones train.
-
-    Args:
-        memory: As it is foreseen.
-        scale: Of what each share is now.
-        own: The share of a batch's examples that are not spliced.
-    """
-    return max(
-        _total(stage, scale * own if name == "training" else scale)
-        for name, stage in memory.stages.items()
-    )
+def _peak(memory: MemoryForecast, scale: float) -> int:
+    """With shares of other sizes: as large as what they are now, times a scale."""
+    return max(_total(stage, scale) for stage in memory.stages.values())
 
 
 def _total(stage: StageMemory, scale: float) -> int:

@@ -70,7 +70,6 @@ def forecast(spec: CompressionSpec, sources: Sources, *, unread: str | None = No
         )
         for kind in passes
     }
-    steps = _steps(spec, found)
     return Forecast(
         model_type=config.model_type,
         parameters=main.parameters,
@@ -80,8 +79,8 @@ def forecast(spec: CompressionSpec, sources: Sources, *, unread: str | None = No
         kept=main.entries - main.pruned(spec),
         sparsity_overall=main.pruned(spec) / main.parameters,
         data=found.data,
-        steps=0 if spec.method == "wanda" else steps,
-        baseline_steps=steps if spec.baseline == "train" else 0,
+        steps=0 if spec.method == "wanda" else _steps(spec, found, spec.method),
+        baseline_steps=_steps(spec, found, "dense") if spec.baseline == "train" else 0,
         memory=memory,
         bytes=forecast_sizes(spec, plain, main, dequantized=sources.model.suffix == ".gguf"),
         work=_work(spec, found, main, passes["cpu"]),
@@ -101,10 +100,10 @@ def _passes(model: PreTrainedModel, found: Found) -> dict[DeviceKind, Pass]:
     }
 
 
-def _steps(spec: CompressionSpec, found: Found) -> int | None:
+def _steps(spec: CompressionSpec, found: Found, method: Method) -> int | None:
     if found.data.examples is None:
         return None
-    return optimizer_steps(found.data.examples, spec.resolved_hyperparameters())
+    return optimizer_steps(found.data.examples, spec.resolved_hyperparameters(), method)
 
 
 def _work(spec: CompressionSpec, found: Found, main: Counted, one: Pass) -> WorkForecast:
@@ -117,7 +116,7 @@ def _work(spec: CompressionSpec, found: Found, main: Counted, one: Pass) -> Work
     stages = 3 if spec.baseline == "train" else 2  # the verification scores as well
     mean = found.data.tokens_per_step / hyper.batch_size
     return WorkForecast(
-        step=_step(spec.method, (1 + hyper.splices) * batch, main, hyper),
+        step=_step(spec.method, batch, main, hyper),
         baseline_step=FORWARDS_OF_A_STEP * batch if spec.baseline == "train" else 0.0,
         evaluation=(stages * scored + _taught(spec, found)) * mean * a_token,
     )

@@ -62,8 +62,6 @@ def forecast_memory(
         answers: Numbers that a teacher answers with, held while a student learns.
     """
     hyper = spec.resolved_hyperparameters()
-    # The yardstick trains on nothing spliced, and nothing is scored on it.
-    alone = hyper.model_copy(update={"splices": 0})
     weights = FLOAT * main.parameters
     plain = StageMemory(
         process=PROCESS[kind],
@@ -71,11 +69,11 @@ def forecast_memory(
         added=0,
         gradients=0,
         optimizer=0,
-        activations=_forward_only(one, alone),
+        activations=_forward_only(one, hyper),
         scratch=0,
     )
     masks = main.entries
-    baseline = _training(Stage(method="dense", counted=dense, hyper=alone, kind=kind), dense_one)
+    baseline = _training(Stage(method="dense", counted=dense, hyper=hyper, kind=kind), dense_one)
     training = _training(
         Stage(method=spec.method, counted=main, hyper=hyper, kind=kind), one, scope=spec.scope
     )
@@ -136,7 +134,7 @@ def _export_scratch(spec: CompressionSpec, weights: int, counted: Counted) -> in
 
 def _share(hyper: Hyperparameters) -> int:
     """Examples of one forward."""
-    return -(-hyper.examples_a_step // hyper.accumulation)
+    return -(-hyper.batch_size // hyper.accumulation)
 
 
 def _kept_share(hyper: Hyperparameters) -> float:

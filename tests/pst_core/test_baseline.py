@@ -20,7 +20,7 @@ from tests.pst_core.interrupted import Case
 
 JOB_ID = "job_" + "1" * 32
 HYPER = {"epochs": 0.4, "batch_size": 16, "rank": 2, "score_rank": 2}
-STEPS = 4
+STEPS = 8  # with a splice for each of 160 rows, for 0.4 epochs
 # Its logits are distilled: they decide every weight.
 SPEC: dict[str, Any] = {"preset": "default", "hyperparameters": HYPER, "max_drop": 5.0}
 DENSE: dict[str, Any] = {

@@ -22,14 +22,13 @@ def stage(examples: int) -> StageMemory:
 
 
 def spec(batch_size: int, **hyper: object) -> CompressionSpec:
-    """It splices as many as there are."""
     return CompressionSpec.model_validate(
         {
             "model": "pkg:m",
             "dataset": "pkg:d",
             "sparsity": 0.5,
             "baseline": "train",
-            "hyperparameters": {"batch_size": batch_size, "splices": 1, **hyper},
+            "hyperparameters": {"batch_size": batch_size, **hyper},
         }
     )
 
@@ -39,7 +38,7 @@ def memory(batch_size: int) -> MemoryForecast:
     return MemoryForecast(
         loading=idle,
         baseline=stage(batch_size),
-        training=stage(2 * batch_size),
+        training=stage(batch_size),
         exporting=idle,
         verifying=idle,
     )
@@ -49,16 +48,9 @@ def memory(batch_size: int) -> MemoryForecast:
     ("batch_size", "limit", "expected", "peak"),
     [
         # Shares alone change no result, and come first.
-        (4, FIXED + 4 * A, {"accumulation": 2}, FIXED + 4 * A),
-        # One example cannot be shared: what is spliced beside it can be left out.
-        (1, FIXED + A, {"accumulation": 1, "splices": 0}, FIXED + A),
-        # Half precision comes after that, and with it.
-        (
-            1,
-            FIXED + A - 1,
-            {"precision": "bfloat16", "accumulation": 1, "splices": 0},
-            FIXED + 3 * A // 4,
-        ),
+        (4, FIXED + 2 * A, {"accumulation": 2}, FIXED + 2 * A),
+        # One example cannot be shared.
+        (1, FIXED + A - 1, {"precision": "bfloat16", "accumulation": 1}, FIXED + 3 * A // 4),
     ],
 )
 def test_the_least_change_comes_first(
@@ -70,7 +62,7 @@ def test_the_least_change_comes_first(
     assert change.peak_memory_bytes == peak
 
 
-def test_without_a_baseline_nothing_is_spliced_either() -> None:
+def test_what_the_baseline_alone_takes_too_much_for_can_do_without() -> None:
     asked = spec(1, precision="bfloat16")
     large = memory(1).model_copy(update={"baseline": stage(100)})
     change = smallest_change(asked, large, FIXED + A)
