@@ -147,7 +147,7 @@ PRESETS: dict[Preset, dict[str, float | int | str | bool]] = {
         "initial_warmup": 0.05,
         "final_hold": 0.4,
         "train_biases_and_norms": True,
-        "distillation": 0.7,
+        "distillation": 0.9,
         # Why these four: docs/decisions/0027.
         "rank": 32,
         "splices": 1,
