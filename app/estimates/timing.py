@@ -33,19 +33,23 @@ def forecast_seconds(
     """
     here = [each for each in known if each.measured.device.key == device.key]
     alike = same_shape(spec, here, project_id)
+    rate = _rate(spec, alike) or _rate(spec, here) or _default(device)
     if alike:
         step = median(each.measured.step_seconds for each in alike)
         timed = [s for each in alike if (s := each.measured.baseline_step_seconds)]
-        rate = _rate(spec, here) or DEFAULT_RATES[device.kind] * device.threads
         baseline = median(timed) if timed else forecast.work.baseline_step / rate
     else:
-        rate = _rate(spec, here) or _default(device)
         step, baseline = forecast.work.step / rate, forecast.work.baseline_step / rate
     training = None
     if forecast.steps is not None and forecast.baseline_steps is not None:
         training = forecast.steps * step + forecast.baseline_steps * baseline
-    others = [each.overhead_seconds for each in alike or here]
-    beside = median(others) if others else DEFAULT_OVERHEAD + forecast.work.evaluation / rate
+    scoring = forecast.work.evaluation
+    # As long as others took, but for what is scored or answered more here, or less.
+    others = [
+        max(0.0, each.overhead_seconds + (scoring - each.work.evaluation) / rate)
+        for each in alike or here
+    ]
+    beside = median(others) if others else DEFAULT_OVERHEAD + scoring / rate
     return Seconds(
         step=step,
         training=training,

@@ -120,6 +120,20 @@ def test_a_job_of_the_same_shape_tells_time_and_memory(
     assert (device["memory"]["peak_bytes"], device["memory"]["jobs"]) == (2 * 10**9, [job.id])
 
 
+def test_what_is_scored_more_than_in_a_job_of_the_same_shape_takes_longer(
+    client: TestClient, sessions: sessionmaker[Session], spec: Spec, key: NewKey
+) -> None:
+    finished_job(sessions, key.project_id, step_seconds=0.5)
+
+    path = ask(client, spec | {"sparsity": 0.5}).headers["location"]
+    work = forecast().work
+    more = work.model_copy(update={"evaluation": work.evaluation + 10 * work.step})
+    work_out(sessions, forecast(work=more.model_dump()))
+    device = on(client.get(path).json(), CPU)
+
+    assert device["seconds"]["total"] == pytest.approx(642 * 0.5 + 50 + 10 * 0.5)
+
+
 def test_a_job_that_a_preset_of_earlier_trained_tells_the_rate_alone(
     client: TestClient, sessions: sessionmaker[Session], spec: Spec, key: NewKey
 ) -> None:
