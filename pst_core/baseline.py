@@ -23,7 +23,7 @@ from pst_core.stages import Job, check_convertible, evaluate_splits, run_stage, 
 def train_baseline(
     job: Job, prepared: Prepared, outlook: Outlook, snapshooter: Snapshooter | None
 ) -> Yardstick:
-    """Train all weights on the job's own data, with its seed, steps and schedule."""
+    """Train all weights on the job's own data, with its seed, epochs and schedule."""
     # Before it has trained for an hour.
     check_convertible(job, prepared)
     model, trained = run_stage(job, prepared, "dense", outlook, snapshooter=snapshooter)

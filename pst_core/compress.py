@@ -5,6 +5,7 @@ Servers, queues and databases are not known here.
 
 import math
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -90,7 +91,8 @@ def _train(job: Job, prepared: Prepared) -> tuple[PreTrainedModel, Trained, Yard
         teacher=yardstick.teacher if yardstick else None,
         snapshooter=snapshooter,
     )
-    return model, main, yardstick
+    # Nothing is to be learned of it any more.
+    return model, main, yardstick and replace(yardstick, teacher=None)
 
 
 def _snapshooter(job: Job, prepared: Prepared) -> Snapshooter | None:

@@ -55,18 +55,15 @@ class StageMemory(Strict):
     """The interpreter and its libraries; 0 on a GPU, which counts none."""
     weights: Count
     added: Count
-    """Factors, scores, masks, masked weights, and the answers of a teacher."""
+    """Factors, scores, masks and masked weights."""
     gradients: Count
     optimizer: Count
     activations: Count
     """What the forward keeps for the backward, of one share of the batch."""
     scratch: Count
     """What is computed on the way: of the largest matrix, and of the largest activations."""
-
-    @property
-    def fixed(self) -> int:
-        """What does not depend on the batch."""
-        return self.total - self.activations
+    answers: Count = 0
+    """Of the dense baseline, to all that it teaches."""
 
     @property
     def total(self) -> int:

@@ -147,8 +147,8 @@ PRESETS: dict[Preset, dict[str, float | int | str | bool]] = {
         "initial_warmup": 0.05,
         "final_hold": 0.4,
         "train_biases_and_norms": True,
+        # Why these five: docs/decisions/0027.
         "distillation": 0.9,
-        # Why these four: docs/decisions/0027.
         "rank": 32,
         "splices": 1,
         "splice_sets": 4,

@@ -90,8 +90,9 @@ class CompressionSpec(Strict):
     exclude: LayerPatterns = ()
     """Patterns of the names of layers to leave dense."""
     baseline: Annotated[Baseline, Field(validate_default=True)] = "none"
-    """`train` also trains the dense yardstick: same data, seed, steps and schedule. `job_…` takes
-    that of a job of the project, whose method is `dense`, with the same model, data and seed."""
+    """`train` also trains the dense yardstick: same data, seed and epochs, nothing spliced. `job_…`
+    takes that of a job of the project, whose method is `dense`, with the same model, data and
+    seed."""
     max_drop: Annotated[Float, Field(ge=0, le=1e6)] | None = None
     """The most that the metric may be worse than the baseline's on the test split: in points
     (hundredths; BLEU's own) or, for `mse` and `perplexity`, in the metric's unit. A larger drop

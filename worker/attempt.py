@@ -45,7 +45,7 @@ from worker.joblog import JobLog, LogParts
 from worker.objects import Objects
 from worker.observing import observer
 from worker.publish import OutputError, write_archive
-from worker.scratch import folder_of, remove
+from worker.scratch import folder_of, make, remove
 from worker.snapshots import SnapshotStore
 from worker.sources import SourceFinder
 
@@ -94,7 +94,7 @@ class Attempt:
 
     def _end(self, scratch: Path, log: JobLog, parts: LogParts, snapshots: SnapshotStore) -> Ending:
         try:
-            scratch.mkdir(parents=True)
+            make(scratch)
             return self._work(scratch, log, parts, snapshots)
         except Ending as ending:
             return ending

@@ -33,7 +33,7 @@ from worker.memory import oom_kills
 from worker.objects import is_intact
 from worker.process import ChildProcess, adopt_orphans
 from worker.profile_event import TOLD, ProfileEvent, Told
-from worker.scratch import folder_of, remove
+from worker.scratch import folder_of, make, remove
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class Check:
         return os.EX_OK
 
     def _look(self, scratch: Path) -> Told:
-        scratch.mkdir(parents=True)
+        make(scratch)
         # The readers go by the suffix.
         path = scratch / self.dataset.file_name
         with self._kept():

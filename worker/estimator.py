@@ -29,7 +29,7 @@ from pst_core.spec import CompressionSpec
 from worker.devices import Device
 from worker.joblog import JobLog
 from worker.process import ChildProcess, adopt_orphans
-from worker.scratch import folder_of, remove
+from worker.scratch import folder_of, make, remove
 from worker.uploads import lay_out
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def estimate_next(settings: Settings) -> bool:
         return False
     scratch = folder_of(settings, estimate.id, estimate.attempt)
     try:
-        scratch.mkdir(parents=True)
+        make(scratch)
         ended = _work_out(settings, sessions, estimate, scratch)
     except OSError as error:
         with sessions.begin() as session:

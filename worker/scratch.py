@@ -20,8 +20,17 @@ def folder_of(settings: Settings, whose: str, attempt: int) -> Path:
     return settings.scratch_dir / whose / f"a{attempt}"
 
 
+def make(folder: Path) -> None:
+    """Make the folder of an attempt."""
+    while True:
+        # The one around it may be removed as empty before this one is in it.
+        with suppress(FileNotFoundError):
+            folder.mkdir(parents=True)
+            return
+
+
 def remove(folder: Path) -> None:
-    """Remove the folder of an attempt, and whose it was unless another attempt is at it."""
+    """Remove the folder of an attempt, and the one around it unless another attempt has one."""
     shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # another attempt's folder is in it
         folder.parent.rmdir()
@@ -37,8 +46,9 @@ def remove_left(settings: Settings, connection: Connection) -> None:
     for folder in folders:
         if (folder.parent.name, int(folder.name[1:])) not in running:
             remove(folder)
-    # An estimate that is killed between two calls leaves an empty one.
-    for folder in settings.scratch_dir.glob("est_*"):
+    # Who is killed between making, or removing, an attempt's folder and the one around it leaves
+    # that, empty.
+    for folder in settings.scratch_dir.glob("*"):
         with suppress(OSError):  # it is not empty
             folder.rmdir()
 

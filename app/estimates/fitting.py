@@ -24,8 +24,8 @@ def usable(memory_bytes: int, kind: str) -> int:
 def smallest_change(spec: CompressionSpec, memory: MemoryForecast, limit: int) -> Change | None:
     """What to change of a job that does not fit; None where no change of these would do.
 
-    First what changes no result: more shares of a batch, the fewest that do. Then half precision,
-    then a training without the dense baseline.
+    First what changes no result: more shares of a batch, the fewest that do. Then no splices, whose
+    answers take memory, then half precision, then a training without the dense baseline.
     """
     for changed, peak in _changes(spec, memory):
         if peak <= limit:
@@ -48,13 +48,17 @@ def _changes(spec: CompressionSpec, memory: MemoryForecast) -> Iterator[tuple[Ch
         changed: Changed = {"hyperparameters": {"accumulation": number}}
         yield changed, _peak(memory, _scale(hyper, number))
     most = shares[-1] if shares else hyper.accumulation
+    fewer, own = {"accumulation": most}, 1.0
+    if hyper.splices:
+        fewer, own = {**fewer, "splices": 0}, 1 / (1 + hyper.splices * hyper.splice_epochs)
+        yield {"hyperparameters": fewer}, _peak(memory, _scale(hyper, most), own)
     if hyper.precision == "float32":
-        half: Changed = {"hyperparameters": {"precision": "bfloat16", "accumulation": most}}
-        yield half, _peak(memory, HALF * _scale(hyper, most))
+        half: Changed = {"hyperparameters": {"precision": "bfloat16", **fewer}}
+        yield half, _peak(memory, HALF * _scale(hyper, most), own)
     if spec.baseline == "train" and spec.max_drop is None:
         yield (
             {"baseline": "none", "hyperparameters": {"accumulation": most}},
-            _peak(memory.model_copy(update={"baseline": None}), _scale(hyper, most)),
+            _peak(memory.model_copy(update={"baseline": None}), _scale(hyper, most), 0.0),
         )
 
 
@@ -64,10 +68,11 @@ def _scale(hyper: Hyperparameters, accumulation: int) -> float:
     return -(-hyper.batch_size // accumulation) / now
 
 
-def _peak(memory: MemoryForecast, scale: float) -> int:
-    """With shares of other sizes: as large as what they are now, times a scale."""
-    return max(_total(stage, scale) for stage in memory.stages.values())
+def _peak(memory: MemoryForecast, scale: float, answered: float = 1.0) -> int:
+    """With other activations and answers, as shares of what they are now."""
+    return max(_total(stage, scale, answered) for stage in memory.stages.values())
 
 
-def _total(stage: StageMemory, scale: float) -> int:
-    return stage.fixed + int(scale * stage.activations)
+def _total(stage: StageMemory, scale: float, answered: float) -> int:
+    fixed = stage.total - stage.activations - stage.answers
+    return fixed + int(scale * stage.activations) + int(answered * stage.answers)

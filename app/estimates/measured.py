@@ -46,7 +46,7 @@ Shape = tuple[object, ...]
 
 
 def shape_of(spec: CompressionSpec) -> Shape:
-    """What decides how long a step takes and how much memory: the same for jobs that compare."""
+    """What decides how long a job takes, and how much memory: the same for jobs that compare."""
     hyper = spec.resolved_hyperparameters()
     return (
         spec.model,
@@ -104,7 +104,18 @@ class Measurement:
             return None
         return self.work.step / self.measured.step_seconds
 
-    @property
-    def overhead_seconds(self) -> float:
-        """What it took beside its training: loading, scoring, exporting, verifying."""
-        return max(0.0, self.measured.device_seconds - self.measured.training_seconds)
+    def overhead_seconds(self, evaluation: float, rate: float) -> float:
+        """What another takes beside its training: loading, scoring, exporting, verifying.
+
+        As long as this one, but for what is scored and answered more, or less.
+
+        Args:
+            evaluation: Operations of that in the other; 0: not known.
+            rate: Operations a second, of training.
+        """
+        took = max(0.0, self.measured.device_seconds - self.measured.training_seconds)
+        if not (evaluation and self.work.evaluation):
+            return took
+        # Without gradients it is faster; all that it took at the most.
+        seconds = min(1 / rate, took / self.work.evaluation)
+        return took + (evaluation - self.work.evaluation) * seconds

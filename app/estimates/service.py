@@ -144,7 +144,7 @@ def _memory(
     known: list[Measurement],
 ) -> Memory:
     here = [each for each in known if each.measured.device.kind == device.kind]
-    alike = same_shape(spec, here, project_id)
+    alike = same_shape(spec, forecast, here, project_id)
     stages = forecast.memory[device.kind]
     if alike:
         # What was measured is the training's alone.

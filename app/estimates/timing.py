@@ -1,5 +1,6 @@
 """How long a job will take on a class of devices: as jobs like it took, else by a rate."""
 
+import math
 from collections.abc import Sequence
 from statistics import median
 
@@ -32,7 +33,7 @@ def forecast_seconds(
         project_id: Whose jobs may be named.
     """
     here = [each for each in known if each.measured.device.key == device.key]
-    alike = same_shape(spec, here, project_id)
+    alike = same_shape(spec, forecast, here, project_id)
     rate = _rate(spec, alike) or _rate(spec, here) or _default(device)
     if alike:
         step = median(each.measured.step_seconds for each in alike)
@@ -44,11 +45,7 @@ def forecast_seconds(
     if forecast.steps is not None and forecast.baseline_steps is not None:
         training = forecast.steps * step + forecast.baseline_steps * baseline
     scoring = forecast.work.evaluation
-    # As long as others took, but for what is scored or answered more here, or less.
-    others = [
-        max(0.0, each.overhead_seconds + (scoring - each.work.evaluation) / rate)
-        for each in alike or here
-    ]
+    others = [each.overhead_seconds(scoring, rate) for each in alike or here]
     beside = median(others) if others else DEFAULT_OVERHEAD + scoring / rate
     return Seconds(
         step=step,
@@ -60,12 +57,17 @@ def forecast_seconds(
 
 
 def same_shape(
-    spec: CompressionSpec, known: Sequence[Measurement], project_id: str
+    spec: CompressionSpec, forecast: Forecast, known: Sequence[Measurement], project_id: str
 ) -> list[Measurement]:
-    """Those of the project's jobs that compare with a spec."""
-    shape = shape_of(spec)
+    """Those of the project's jobs that compare with a spec, and with what it has to compute."""
+    shape, step = shape_of(spec), forecast.work.step
     return [
-        each for each in known if each.project_id == project_id and shape_of(each.spec) == shape
+        each
+        for each in known
+        if each.project_id == project_id
+        and shape_of(each.spec) == shape
+        # Steps of other splits differ by some padding, those of an earlier release by more.
+        and math.isclose(each.work.step, step, rel_tol=0.25)
     ]
 
 

@@ -81,7 +81,7 @@ def forecast_memory(
         # On its way in, every weight is in the file's pages and in the model.
         loading=plain.model_copy(update={"scratch": weights, "activations": 0}),
         baseline=baseline if spec.baseline == "train" else None,
-        training=training.model_copy(update={"added": training.added + FLOAT * answers}),
+        training=training.model_copy(update={"answers": FLOAT * answers}),
         exporting=plain.model_copy(
             update={"added": masks, "scratch": _export_scratch(spec, weights, main)}
         ),

@@ -58,7 +58,7 @@ class Outcome:
         files: SHA-256 of each of the checkpoint's files, by name.
         events: Their types.
         killed: What was, how often, and how often it was paused.
-        left: Processes, and scratch folders of the job, that should be gone.
+        left: Processes and scratch folders that should be gone.
     """
 
     files: dict[str, str]
@@ -100,7 +100,7 @@ def _run(job_spec: dict[str, Any], kills: int, seed: int, data: Path) -> Outcome
         )
     finally:
         left = service.stop()
-    outcome.left = [str(process) for process in left] + _scratch(data, job_id)
+    outcome.left = [str(process) for process in left] + _scratch(data)
     return outcome
 
 
@@ -149,9 +149,10 @@ def _find(service: Service, victim: str) -> list[psutil.Process]:
     ]
 
 
-def _scratch(data: Path, job_id: str) -> list[str]:
-    """What the job has left; its estimate, begun when it ended, was killed with the service."""
-    return [str(path) for path in Settings(data=data).scratch_dir.glob(f"{job_id}*")]
+def _scratch(data: Path) -> list[str]:
+    """What is left; but a job's estimate, begun when that ends, is killed with the service."""
+    found = Settings(data=data).scratch_dir.glob("*")
+    return [str(path) for path in found if not path.name.startswith("est_")]
 
 
 def problems(alone: Outcome, killed: Outcome) -> list[str]:

@@ -215,7 +215,7 @@ def test_without_data_the_steps_are_not_known(tmp_path: Path) -> None:
 
 
 def test_a_baseline_takes_more_memory_than_pst() -> None:
-    spec = spec_of(baseline="train", hyperparameters={"splices": 0})
+    spec = spec_of(baseline="train")
 
     memory = forecast(spec, sources_of(spec), unread="No").memory["cpu"]
 
@@ -235,6 +235,9 @@ def test_splices_take_as_many_steps_again_of_the_sparse_stage_alone(tmp_path: Pa
     without, spliced = found(0), found(1)
     assert (without.steps, without.baseline_steps) == (15, 15)
     assert (spliced.steps, spliced.baseline_steps) == (30, 15)
+    spec = tiny.spec(tmp_path, preset="default", baseline="train", hyperparameters={})
+    prepared = prepare(spec, sources)
+    assert [stage_steps(prepared, method) for method in ("pst", "dense")] == [30, 15]
     assert spliced.work.step == without.work.step
 
 
@@ -264,7 +267,7 @@ def test_the_answers_of_a_baseline_are_held_while_the_sparse_model_trains(tmp_pa
     one, twice = found(splices=1), found(splices=2)
     assert one.data.rows is not None
     answers = 4 * one.data.rows["train"] * one.data.labels * 4  # float32, for four epochs
-    assert twice.memory["cpu"].training.added - one.memory["cpu"].training.added == answers
+    assert twice.memory["cpu"].training.answers - one.memory["cpu"].training.answers == answers
 
 
 def test_what_training_refuses_is_refused(tmp_path: Path) -> None:

@@ -349,11 +349,12 @@ def test_a_run_without_splices_is_what_it_was_before_there_were_any(sources: Sou
     assert identity(asked, "data", sources.model).spec == hash_of(asked, values)
 
 
+@pytest.mark.parametrize(("sets", "unknown"), [(1, {"splice_sets"}), (2, set())])
 def test_a_run_with_splices_is_another_than_when_they_made_batches_larger(
-    sources: Sources,
+    sets: int, unknown: set[str], sources: Sources
 ) -> None:
-    asked = spec(sources, ALL)
-    values = asked.resolved_hyperparameters().model_dump(mode="json")
+    asked = spec(sources, {**ALL, "hyperparameters": {**HYPER, "splice_sets": sets}})
+    values = asked.resolved_hyperparameters().model_dump(mode="json", exclude=unknown)
     assert values["splices"]
     assert identity(asked, "data", sources.model).spec != hash_of(asked, values)
 

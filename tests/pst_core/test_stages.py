@@ -337,7 +337,7 @@ def test_what_is_spliced_is_answered_by_the_teacher_alone(job: Job, batches: lis
     assert [found[row] for row in sorted(found)] == own + teacher.argmax(1).tolist()[len(own) :]
 
 
-def test_without_a_teacher_nothing_is_spliced(job: Job, batches: list[Batch]) -> None:
+def test_the_dense_yardstick_trains_on_nothing_spliced(job: Job, batches: list[Batch]) -> None:
     job, prepared, _ = taught(job)
     run_stage(job, prepared, "dense", MAIN)
     assert [len(batch.rows) for batch in batches] == [16] * 10

@@ -1,5 +1,8 @@
 """What attempts leave on a disk goes once they run no more, and not before."""
 
+import os
+from pathlib import Path
+
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -10,7 +13,7 @@ from app.projects.service import NewKey
 from app.settings import Settings
 from tests import datasets
 from tests.jobs import SPEC, claim, leave, submit
-from worker.scratch import folder_of, remove_left
+from worker.scratch import folder_of, make, remove_left
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
@@ -70,12 +73,32 @@ def test_the_folder_of_a_job_that_has_ended_goes(
     assert list(settings.scratch_dir.iterdir()) == []
 
 
-def test_the_empty_folder_of_an_estimate_goes(settings: Settings, engine: Engine) -> None:
-    folder_of(settings, "est_1", 1).parent.mkdir(parents=True)
+@pytest.mark.parametrize("whose", ["job_1", "ds_1", "est_1"])
+def test_an_empty_folder_goes(whose: str, settings: Settings, engine: Engine) -> None:
+    folder_of(settings, whose, 1).parent.mkdir(parents=True)
     with engine.connect() as connection:
         remove_left(settings, connection)
 
     assert list(settings.scratch_dir.iterdir()) == []
+
+
+def test_a_folder_is_made_although_the_one_around_it_is_removed_meanwhile(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, mkdir = folder_of(settings, "est_1", 1), os.mkdir
+    made: list[str] = []
+
+    def racing(path: Path, mode: int = 0o777) -> None:
+        mkdir(path, mode)
+        made.append(str(path))
+        if made.count(str(folder.parent)) == 1 and path == folder.parent:
+            folder.parent.rmdir()
+
+    monkeypatch.setattr(os, "mkdir", racing)
+    make(folder)
+
+    assert made.count(str(folder.parent)) == 2
+    assert folder.is_dir()
 
 
 def test_where_nothing_ever_ran_there_is_nothing_to_remove(

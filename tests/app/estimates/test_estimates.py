@@ -8,10 +8,13 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.estimates import service
+from app.estimates.measured import Measured, Measurement
 from app.jobs.tables import Job
 from app.projects.service import NewKey
 from pst_core.forecast import DeviceClass
+from pst_core.spec import CompressionSpec
 from tests.forecasts import CPU, GPU, estimates_of, finished_job, forecast, work_out, working_out
+from tests.jobs import SPEC
 
 Spec = dict[str, object]
 
@@ -26,6 +29,16 @@ def ready(client: TestClient, sessions: sessionmaker[Session], spec: Spec) -> di
     work_out(sessions)
     found: dict[str, Any] = client.get(path).raise_for_status().json()
     return found
+
+
+def foreseen(
+    client: TestClient, sessions: sessionmaker[Session], spec: Spec, **work: float
+) -> dict[str, Any]:
+    """What an estimate tells of the CPU, where other work was foreseen."""
+    path = ask(client, spec | {"sparsity": 0.5}).headers["location"]
+    changed = forecast().work.model_copy(update=work)
+    work_out(sessions, forecast(work=changed.model_dump()))
+    return on(client.get(path).json(), CPU)
 
 
 def on(found: dict[str, Any], device: DeviceClass) -> dict[str, Any]:
@@ -120,18 +133,55 @@ def test_a_job_of_the_same_shape_tells_time_and_memory(
     assert (device["memory"]["peak_bytes"], device["memory"]["jobs"]) == (2 * 10**9, [job.id])
 
 
-def test_what_is_scored_more_than_in_a_job_of_the_same_shape_takes_longer(
+def test_a_job_whose_steps_computed_twice_as_much_tells_the_rate_alone(
     client: TestClient, sessions: sessionmaker[Session], spec: Spec, key: NewKey
 ) -> None:
     finished_job(sessions, key.project_id, step_seconds=0.5)
 
-    path = ask(client, spec | {"sparsity": 0.5}).headers["location"]
-    work = forecast().work
-    more = work.model_copy(update={"evaluation": work.evaluation + 10 * work.step})
-    work_out(sessions, forecast(work=more.model_dump()))
-    device = on(client.get(path).json(), CPU)
+    half = forecast().work.step / 2
+    device = foreseen(client, sessions, spec, step=half)
 
-    assert device["seconds"]["total"] == pytest.approx(642 * 0.5 + 50 + 10 * 0.5)
+    assert (device["seconds"]["basis"], device["memory"]["basis"]) == ("rate", "model")
+    assert device["seconds"]["step"] == pytest.approx(0.25)
+
+
+# As much more as ten steps compute; not known; as much as there.
+@pytest.mark.parametrize(("steps", "more"), [(10.0, 5.0), (-1.0, 0.0), (0.0, 0.0)])
+def test_what_is_scored_more_than_in_a_job_of_the_same_shape_takes_longer(
+    steps: float,
+    more: float,
+    client: TestClient,
+    sessions: sessionmaker[Session],
+    spec: Spec,
+    key: NewKey,
+) -> None:
+    finished_job(sessions, key.project_id, step_seconds=0.5)
+
+    work = forecast().work
+    scored = 0.0 if steps < 0 else work.evaluation + steps * work.step
+    device = foreseen(client, sessions, spec, evaluation=scored)
+
+    assert device["seconds"]["total"] == pytest.approx(642 * 0.5 + 50 + more)
+
+
+def test_what_is_scored_less_takes_no_less_than_nothing() -> None:
+    measured = Measured(
+        device=CPU,
+        step_seconds=1.0,
+        baseline_step_seconds=None,
+        training_seconds=100.0,
+        device_seconds=130.0,
+        peak_memory_bytes=0,
+        bytes={},
+    )
+    work = forecast().work.model_copy(update={"evaluation": 600.0})
+    spec = CompressionSpec.model_validate(SPEC)
+    job = Measurement(project_id="p", job_id="j", spec=spec, work=work, measured=measured)
+
+    # At 60 operations a second it would be 10 s of the 30; at 10, all of them.
+    assert job.overhead_seconds(300.0, 60.0) == pytest.approx(25.0)
+    assert job.overhead_seconds(300.0, 10.0) == pytest.approx(15.0)
+    assert job.overhead_seconds(1.0, 10.0) == pytest.approx(0.05)
 
 
 def test_a_job_that_a_preset_of_earlier_trained_tells_the_rate_alone(

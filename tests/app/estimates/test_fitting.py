@@ -9,7 +9,7 @@ from pst_core.spec import CompressionSpec
 FIXED, A = 1000, 100  # bytes beside activations, and those of one example
 
 
-def stage(examples: int) -> StageMemory:
+def stage(examples: int, answers: int = 0) -> StageMemory:
     return StageMemory(
         process=FIXED,
         weights=0,
@@ -18,6 +18,7 @@ def stage(examples: int) -> StageMemory:
         optimizer=0,
         activations=A * examples,
         scratch=0,
+        answers=answers,
     )
 
 
@@ -50,7 +51,12 @@ def memory(batch_size: int) -> MemoryForecast:
         # Shares alone change no result, and come first.
         (4, FIXED + 2 * A, {"accumulation": 2}, FIXED + 2 * A),
         # One example cannot be shared.
-        (1, FIXED + A - 1, {"precision": "bfloat16", "accumulation": 1}, FIXED + 3 * A // 4),
+        (
+            1,
+            FIXED + A - 1,
+            {"precision": "bfloat16", "accumulation": 1, "splices": 0},
+            FIXED + 3 * A // 4,
+        ),
     ],
 )
 def test_the_least_change_comes_first(
@@ -62,7 +68,26 @@ def test_the_least_change_comes_first(
     assert change.peak_memory_bytes == peak
 
 
-def test_what_the_baseline_alone_takes_too_much_for_can_do_without() -> None:
+@pytest.mark.parametrize(
+    ("limit", "baseline"), [(FIXED + 2 * A, None), (FIXED + A, "none"), (FIXED + A - 1, "")]
+)
+def test_splices_are_left_out_for_the_memory_of_their_answers(
+    limit: int, baseline: str | None
+) -> None:
+    # One answer for each own example, and four for what is spliced of them.
+    asked = spec(1, epochs=4, splice_sets=4, precision="bfloat16")
+    large = memory(1).model_copy(update={"training": stage(1, 5 * A)})
+    change = smallest_change(asked, large, limit)
+    if baseline == "":
+        assert change is None
+        return
+    assert change is not None
+    assert change.baseline == baseline
+    assert change.hyperparameters == {"accumulation": 1} | ({} if baseline else {"splices": 0})
+    assert change.peak_memory_bytes == limit
+
+
+def test_what_does_not_fit_beside_its_baseline_can_do_without_one() -> None:
     asked = spec(1, precision="bfloat16")
     large = memory(1).model_copy(update={"baseline": stage(100)})
     change = smallest_change(asked, large, FIXED + A)
