@@ -1,6 +1,7 @@
 """Whether a job fits into a device's memory, and the smallest change of it that would."""
 
 from collections.abc import Iterator
+from itertools import islice, product
 from typing import Any
 
 from app.estimates.schemas import Change
@@ -25,7 +26,7 @@ def smallest_change(spec: CompressionSpec, memory: MemoryForecast, limit: int) -
     """What to change of a job that does not fit; None where no change of these would do.
 
     First what changes no result: more shares of a batch, the fewest that do. Then no splices, whose
-    answers take memory, then half precision, then a training without the dense baseline.
+    answers take memory, then half precision, then both, then a training without the dense baseline.
     """
     for changed, peak in _changes(spec, memory):
         if peak <= limit:
@@ -48,13 +49,18 @@ def _changes(spec: CompressionSpec, memory: MemoryForecast) -> Iterator[tuple[Ch
         changed: Changed = {"hyperparameters": {"accumulation": number}}
         yield changed, _peak(memory, _scale(hyper, number))
     most = shares[-1] if shares else hyper.accumulation
-    fewer, own = {"accumulation": most}, 1.0
-    if hyper.splices:
-        fewer, own = {**fewer, "splices": 0}, 1 / (1 + hyper.splices * hyper.splice_epochs)
-        yield {"hyperparameters": fewer}, _peak(memory, _scale(hyper, most), own)
+    precisions: list[tuple[Changed, float]] = [({}, 1.0)]
     if hyper.precision == "float32":
-        half: Changed = {"hyperparameters": {"precision": "bfloat16", **fewer}}
-        yield half, _peak(memory, HALF * _scale(hyper, most), own)
+        precisions.append(({"precision": "bfloat16"}, HALF))
+    splices: list[tuple[Changed, float]] = [({}, 1.0)]
+    if hyper.splices:
+        splices.append(({"splices": 0}, 1 / (1 + hyper.splices * hyper.splice_epochs)))
+    # The first of them changes neither.
+    for (precision, half), (spliced, answered) in islice(product(precisions, splices), 1, None):
+        yield (
+            {"hyperparameters": {"accumulation": most, **precision, **spliced}},
+            _peak(memory, half * _scale(hyper, most), answered),
+        )
     if spec.baseline == "train" and spec.max_drop is None:
         yield (
             {"baseline": "none", "hyperparameters": {"accumulation": most}},

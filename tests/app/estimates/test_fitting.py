@@ -51,12 +51,7 @@ def memory(batch_size: int) -> MemoryForecast:
         # Shares alone change no result, and come first.
         (4, FIXED + 2 * A, {"accumulation": 2}, FIXED + 2 * A),
         # One example cannot be shared.
-        (
-            1,
-            FIXED + A - 1,
-            {"precision": "bfloat16", "accumulation": 1, "splices": 0},
-            FIXED + 3 * A // 4,
-        ),
+        (1, FIXED + A - 1, {"precision": "bfloat16", "accumulation": 1}, FIXED + 3 * A // 4),
     ],
 )
 def test_the_least_change_comes_first(
@@ -85,6 +80,14 @@ def test_splices_are_left_out_for_the_memory_of_their_answers(
     assert change.baseline == baseline
     assert change.hyperparameters == {"accumulation": 1} | ({} if baseline else {"splices": 0})
     assert change.peak_memory_bytes == limit
+
+
+def test_half_precision_and_no_splices_are_offered_together_where_neither_is_enough() -> None:
+    large = memory(1).model_copy(update={"training": stage(1, 5 * A)})
+    change = smallest_change(spec(1, epochs=4, splice_sets=4), large, FIXED + 3 * A // 4 + A)
+    assert change is not None
+    assert change.hyperparameters == {"accumulation": 1, "precision": "bfloat16", "splices": 0}
+    assert change.peak_memory_bytes == FIXED + 3 * A // 4 + A
 
 
 def test_what_does_not_fit_beside_its_baseline_can_do_without_one() -> None:
