@@ -26,9 +26,9 @@ from pst_core.bench.contest import random_model
 from pst_core.bench.shapes import LENGTH, Workload
 from pst_core.convert import Pruning, convert, materialize
 from pst_core.formats import blob, packed
-from pst_core.formats.deflate import entropy_bytes
 from pst_core.formats.folder import weight_bytes, weight_files
 from pst_core.formats.mask_coding import Mask
+from pst_core.formats.streams import entropy_bytes
 from pst_core.formats.tensor_file import FLOATS, opened
 from pst_core.recipes import Hyperparameters
 from pst_core.spec import ValueDtype

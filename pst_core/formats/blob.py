@@ -8,7 +8,7 @@ import math
 import mmap
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
@@ -18,7 +18,6 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from pst_core.errors import CheckpointCorruptError, CheckpointVersionError
-from pst_core.formats.deflate import Bytes, MalformedError
 from pst_core.formats.mask_coding import (
     Mask,
     MaskCoding,
@@ -26,16 +25,21 @@ from pst_core.formats.mask_coding import (
     decode_mask,
     encode_mask,
 )
+from pst_core.formats.streams import Bytes, Decode, MalformedError, decode, decode_deflated
 from pst_core.formats.value_coding import Sections, ValueDecoder, as_words, encode_words
 
 MAGIC = b"PSTB"
-VERSION = 1
+VERSION = 2
 # Bounds what decoding needs beside the tensor; smaller ones take longer.
 SEGMENT = 1 << 20
+
+# How each version that is read codes its streams; only the newest is written.
+_DECODE: dict[int, Decode] = {1: decode_deflated, VERSION: decode}
 
 Blob: TypeAlias = bytes | Bytes
 # numpy has no bfloat16: here such a tensor is the uint16 array of its bit patterns, in and out.
 Values: TypeAlias = NDArray[Any]
+Record: TypeAlias = tuple[int, ...]
 
 _PREFIX = struct.Struct("<4sII")  # magic, version, CRC-32 of every byte that follows
 _CODES = struct.Struct("<BBBB")  # dtype, whether there is a mask, 0, number of dimensions
@@ -84,6 +88,7 @@ class _Segment:
     mask: Bytes
     turned: bool
     words: tuple[Sections, ...]
+    decode: Decode
 
 
 def pack(values: Values, mask: Mask | None = None) -> bytes:
@@ -109,18 +114,19 @@ def pack(values: Values, mask: Mask | None = None) -> bytes:
         raise ValueError(f"Cannot pack values of shape {values.shape} with a {_name(mask)} mask.")
     flat = values.ravel().astype(dtype, copy=False)
     keep = None if mask is None else mask.ravel()
-    table = np.zeros(-(-flat.size // SEGMENT), _record(dtype))
-    sections: list[bytes] = []
-    for index, start in enumerate(range(0, flat.size, SEGMENT)):
+    record = _record(dtype)
+    table, sections = bytearray(), list[bytes]()
+    for start in range(0, flat.size, SEGMENT):
         part = slice(start, start + SEGMENT)
-        table[index] = _pack_segment(flat[part], keep if keep is None else keep[part], sections)
-    parts = [
+        fields = _pack_segment(flat[part], keep if keep is None else keep[part], sections)
+        table += record.pack(*fields)
+    parts: list[bytes | bytearray] = [
         _CODES.pack(_DTYPE_CODES[dtype], mask is not None, 0, values.ndim),
         struct.pack(f"<{values.ndim}Q", *values.shape),
-        table.tobytes(),
+        table,
     ]
     for section in sections:
-        parts += section, bytes(len(section) % _WORD)
+        parts += section, bytes(_padded(len(section)) - len(section))
     # What follows in a file stands where its width divides, as torch asks for.
     parts.append(bytes(-(_PREFIX.size + sum(map(len, parts))) % _ALIGNMENT))
     checksum = 0
@@ -170,7 +176,7 @@ def unpack_mask(blob: Blob, name: str) -> Mask:
     return flat.reshape(header.shape)
 
 
-def _pack_segment(values: Values, keep: Mask | None, sections: list[bytes]) -> tuple[Any, ...]:
+def _pack_segment(values: Values, keep: Mask | None, sections: list[bytes]) -> tuple[int, ...]:
     """Append a segment's sections; its record."""
     coding, coded = MaskCoding.UNIFORM, b""
     if keep is not None:
@@ -178,30 +184,23 @@ def _pack_segment(values: Values, keep: Mask | None, sections: list[bytes]) -> t
         coding, coded = encode_mask(keep, positions)
         values = values[positions]
     turned, words = encode_words(as_words(values))
-    sections += [coded, *(section for pair in words for section in pair)]
-    lengths = [(len(first), len(second)) for first, second in words]
-    return values.size, coding, len(coded), turned, lengths
+    planes = [section for pair in words for section in pair]
+    sections += [coded, *planes]
+    return values.size, coding, len(coded), turned, *map(len, planes)
 
 
 @cache
-def _record(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """How a segment of values of a dtype is described, little-endian and without gaps."""
-    word = [("first", "<u4"), ("second", "<u4")]
-    return np.dtype(
-        [
-            ("kept", "<u4"),
-            ("mask_coding", "u1"),
-            ("mask", "<u4"),
-            ("turned", "u1"),
-            ("words", word, (dtype.itemsize // 2,)),
-        ]
-    )
+def _record(dtype: np.dtype[Any]) -> struct.Struct:
+    """What the table says of a segment: entries kept, mask coding and bytes, turned, lengths."""
+    return struct.Struct(f"<IBIB{2 * dtype.itemsize // _WORD}I")
 
 
 def _fill(out: Values, segment: _Segment, name: str) -> None:
     """Give the kept entries of a segment their values."""
     try:
-        values = ValueDecoder(segment.words, segment.kept, turned=segment.turned)
+        values = ValueDecoder(
+            segment.words, segment.kept, turned=segment.turned, decode=segment.decode
+        )
     except MalformedError as error:
         raise _corrupt(name, f"its values are malformed: {error}") from None
     done = 0
@@ -219,7 +218,9 @@ def _kept(segment: _Segment, name: str) -> Iterator[Positions | slice]:
     coding = segment.mask_coding
     _require(coding in tuple(MaskCoding), name, f"there is no mask coding {coding}")
     try:
-        yield from decode_mask(MaskCoding(coding), segment.mask, segment.size, segment.kept)
+        yield from decode_mask(
+            MaskCoding(coding), segment.mask, segment.size, segment.kept, segment.decode
+        )
     except MalformedError as error:
         raise _corrupt(name, f"its mask is malformed: {error}") from None
 
@@ -236,7 +237,7 @@ def _parse(blob: Blob, name: str) -> tuple[Header, Iterator[tuple[int, _Segment]
             f"Tensor {name} is packed in version {version}, this release reads up to {VERSION}.",
             remedy="Upgrade pst-service.",
         )
-    _require(version == VERSION, name, f"there is no version {version}")
+    _require(version in _DECODE, name, f"there is no version {version}")
     found = isal_zlib.crc32(raw[_PREFIX.size :])
     _require(found == checksum, name, "its checksum does not match")
     code, masked, reserved, ndim = _CODES.unpack_from(raw, _PREFIX.size)
@@ -248,49 +249,56 @@ def _parse(blob: Blob, name: str) -> tuple[Header, Iterator[tuple[int, _Segment]
     shape = struct.unpack_from(f"<{ndim}Q", raw, _START)
     extent = math.prod(max(length, 1) for length in shape)
     _require(extent <= _MAX_EXTENT, name, f"its shape {shape} is too large")
-    table, sections = _split(data[table_start:], math.prod(shape), _record(_DTYPES[code]), name)
-    kept = int(table["kept"].sum(dtype=np.int64))
     size = math.prod(shape)
+    record = _record(_DTYPES[code])
+    count = -(-size // SEGMENT)
+    end = table_start + count * record.size
+    _require(data.size >= end, name, f"{data.size} bytes are too few for {count} segments")
+    table, sections = raw[table_start:end], data[end:]
+    kept = _check_table(record.iter_unpack(table), sections, size, name)
     _require(masked or kept == size, name, "it has no mask, and does not keep every entry")
     header = Header(_DTYPES[code], shape, bool(masked), kept)
-    return header, _segments(table, sections, size, name)
+    return header, _segments(record.iter_unpack(table), sections, size, _DECODE[version], name)
 
 
-def _split(data: Bytes, size: int, record: np.dtype[Any], name: str) -> tuple[NDArray[Any], Bytes]:
-    """Part what follows the shape into the segments' table and their sections."""
-    count = -(-size // SEGMENT)
-    end = count * record.itemsize
-    _require(data.size >= end, name, f"{data.size} bytes are too few for {count} segments")
-    table, sections = np.frombuffer(data[:end].data, record), data[end:]
-    room = np.full(count, SEGMENT)
-    room[-1:] = size - SEGMENT * (count - 1)
-    _require(bool((table["kept"] <= room).all()), name, "a segment keeps more than it has")
-    _require(bool((table["turned"] <= 1).all()), name, "a segment has bits without a meaning")
-    words = table["words"]
-    lengths = [part.astype(np.int64) for part in (table["mask"], words["first"], words["second"])]
-    expected = sum(int((part + part % _WORD).sum()) for part in lengths)
+def _check_table(records: Iterable[Record], sections: Bytes, size: int, name: str) -> int:
+    """How many entries are kept, once the table fits the tensor and its sections."""
+    left, total, expected = size, 0, 0
+    for kept, _, mask_length, turned, *lengths in records:
+        _require(kept <= min(left, SEGMENT), name, "a segment keeps more than it has")
+        _require(turned <= 1, name, "a segment has bits without a meaning")
+        expected += sum(map(_padded, (mask_length, *lengths)))
+        total += kept
+        left -= SEGMENT
     spare = sections.size - expected
     problem = f"its segments take {expected} bytes, and there are {sections.size}"
     _require(0 <= spare < _ALIGNMENT and not sections[expected:].any(), name, problem)
-    return table, sections
+    return total
 
 
 def _segments(
-    table: NDArray[Any], data: Bytes, size: int, name: str
+    records: Iterable[Record], data: Bytes, size: int, decode: Decode, name: str
 ) -> Iterator[tuple[int, _Segment]]:
     end = 0
 
     def take(length: int) -> Bytes:
         nonlocal end
-        start, end = end, end + length + length % _WORD
-        _require(not data[start + length : end].any(), name, "a section is not filled up by a zero")
+        start, end = end, end + _padded(length)
+        is_filled_up = end == start + length or data[end - 1] == 0
+        _require(is_filled_up, name, "a section is not filled up by a zero")
         return data[start : start + length]
 
-    for index, (kept, coding, mask_length, turned, lengths) in enumerate(table.tolist()):
+    for index, (kept, coding, mask_length, turned, *lengths) in enumerate(records):
         start = index * SEGMENT
         mask = take(mask_length)
-        words = tuple((take(first), take(second)) for first, second in lengths)
-        yield start, _Segment(min(SEGMENT, size - start), kept, coding, mask, turned, words)
+        planes = [take(length) for length in lengths]
+        words = tuple(zip(planes[::2], planes[1::2], strict=True))
+        segment_size = min(SEGMENT, size - start)
+        yield start, _Segment(segment_size, kept, coding, mask, bool(turned), words, decode)
+
+
+def _padded(length: int) -> int:
+    return length + length % _WORD
 
 
 def _zeros(header: Header, dtype: np.dtype[Any], name: str) -> Values:

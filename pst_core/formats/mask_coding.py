@@ -6,13 +6,13 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from pst_core.formats.deflate import (
+from pst_core.formats.streams import (
     WORTH,
     Bytes,
+    Decode,
     MalformedError,
-    deflate,
+    encode,
     entropy_bytes,
-    inflate,
 )
 
 Mask = NDArray[np.bool_]
@@ -26,8 +26,8 @@ class MaskCoding(IntEnum):
     """All entries are kept or none, as their number says: no bytes. Such a mask is coded so."""
     BITS = 1
     """A bit for each entry."""
-    DEFLATED_BITS = 2
-    DEFLATED_GAPS = 3
+    CODED_BITS = 2
+    CODED_GAPS = 3
     """The number of pruned entries before each kept one, in bytes of at most 254; a byte of 255
     stands for as many pruned entries, and no kept one."""
 
@@ -49,16 +49,16 @@ def encode_mask(mask: Mask, positions: Positions) -> tuple[MaskCoding, bytes]:
         return MaskCoding.BITS, bits.tobytes()
     gaps = _gaps(positions)
     if entropy_bytes(gaps) <= _PREFERENCE * entropy:
-        coding, coded = MaskCoding.DEFLATED_GAPS, deflate(gaps)
+        coding, coded = MaskCoding.CODED_GAPS, encode(gaps)
     else:
-        coding, coded = MaskCoding.DEFLATED_BITS, deflate(bits)
+        coding, coded = MaskCoding.CODED_BITS, encode(bits)
     if coded is None or len(coded) >= bits.size:
         return MaskCoding.BITS, bits.tobytes()
     return coding, coded
 
 
 def decode_mask(
-    coding: MaskCoding, coded: Bytes, size: int, kept: int
+    coding: MaskCoding, coded: Bytes, size: int, kept: int, decode: Decode
 ) -> Iterator[Positions | slice]:
     """Which entries are kept, part by part in order: their positions, or a slice of all entries.
 
@@ -67,12 +67,13 @@ def decode_mask(
         coded: The bytes.
         size: Entries of the segment.
         kept: How many of them are kept.
+        decode: Of the version that coded them.
 
     Raises:
         MalformedError: The bytes are, or they keep another number; some parts may have come then.
     """
     found = 0
-    for part in _parts(coding, coded, size, kept):
+    for part in _parts(coding, coded, size, kept, decode):
         found += size if isinstance(part, slice) else part.size
         if found > kept:
             break
@@ -81,7 +82,9 @@ def decode_mask(
         raise MalformedError(f"it does not keep {kept} entries")
 
 
-def _parts(coding: MaskCoding, coded: Bytes, size: int, kept: int) -> Iterator[Positions | slice]:
+def _parts(
+    coding: MaskCoding, coded: Bytes, size: int, kept: int, decode: Decode
+) -> Iterator[Positions | slice]:
     if (coding is MaskCoding.UNIFORM) != (kept in {0, size}):
         raise MalformedError("only one that keeps all or none is coded as such")
     match coding:
@@ -92,10 +95,10 @@ def _parts(coding: MaskCoding, coded: Bytes, size: int, kept: int) -> Iterator[P
                 yield slice(size)
         case MaskCoding.BITS:
             yield from _positions_of_bits(coded, size)
-        case MaskCoding.DEFLATED_BITS:
-            yield from _positions_of_bits(inflate(coded, -(-size // 8)), size)
-        case MaskCoding.DEFLATED_GAPS:
-            yield from _positions_of_gaps(inflate(coded, kept + size // _SKIP), size)
+        case MaskCoding.CODED_BITS:
+            yield from _positions_of_bits(decode(coded, -(-size // 8)), size)
+        case MaskCoding.CODED_GAPS:
+            yield from _positions_of_gaps(decode(coded, kept + size // _SKIP), size)
 
 
 def _gaps(positions: Positions) -> Bytes:
@@ -115,9 +118,9 @@ def _positions_of_gaps(gaps: Bytes, size: int) -> Iterator[Positions]:
     for start in range(0, gaps.size, _BLOCK):
         part = gaps[start : start + _BLOCK]
         is_kept = part != _SKIP
+        steps = part + is_kept.view(np.uint8)
         # Widened first: NumPy takes ten times as long to sum bytes into wider numbers.
-        positions = part.astype(np.intp)
-        positions += is_kept
+        positions = steps.astype(np.intp)
         positions[0] += before - 1
         np.cumsum(positions, out=positions)
         before = int(positions[-1]) + 1

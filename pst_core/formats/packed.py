@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 QUANT_METHOD = "pst-packed"
-VERSION = 1
+VERSION = blob.VERSION
 
 _MIN_DIMENSIONS = 2
 _INFINITY = {"F16": 0x7C00, "BF16": 0x7F80}  # its bits

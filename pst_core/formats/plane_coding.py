@@ -5,10 +5,12 @@ most of the frequency, as the exponents of what a threshold keeps. A code for gr
 not, and has fewer bytes to decode.
 """
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pst_core.formats.deflate import Bytes, MalformedError, deflate, inflate
+from pst_core.formats.streams import Bytes, Decode, MalformedError, encode
 
 _MOST = 16  # values that fit two to a byte
 _SAMPLE = 1 << 12  # bytes that mostly show whether there are more
@@ -19,11 +21,11 @@ def encode_plane(plane: Bytes) -> bytes | None:
 
     Returns:
         The number of values in the alphabet, 0 for all 256; the values; and the plane, or indices
-        into the alphabet in groups, deflated where that is shorter. Shorter than the plane.
+        into the alphabet in groups, coded where that is shorter. Shorter than the plane.
     """
     alphabet = _alphabet(plane)
     if alphabet.size > _MOST:
-        stream = deflate(plane)
+        stream = encode(plane)
         return None if stream is None else _shorter(b"\0" + stream, plane)
     head = bytes([alphabet.size]) + alphabet.tobytes()
     if alphabet.size == 1:
@@ -32,11 +34,11 @@ def encode_plane(plane: Bytes) -> bytes | None:
     index[alphabet] = np.arange(alphabet.size)
     indices = np.frombuffer(plane.tobytes().translate(index.tobytes()), np.uint8)
     groups = _group(indices, _bits(alphabet.size))
-    return _shorter(head + (deflate(groups) or groups.tobytes()), plane)
+    return _shorter(head + (encode(groups) or groups.tobytes()), plane)
 
 
-def decode_plane(coded: Bytes, count: int) -> Bytes:
-    """Decode a plane of so many bytes; raises MalformedError."""
+def decode_plane(coded: Bytes, count: int, decode: Decode) -> Bytes:
+    """Decode a plane of so many bytes, by the version that coded it; raises MalformedError."""
     if coded.size == 0 or coded[0] > _MOST or coded.size <= coded[0]:
         raise MalformedError("there is no such alphabet")
     number = int(coded[0])
@@ -47,7 +49,7 @@ def decode_plane(coded: Bytes, count: int) -> Bytes:
         return np.full(count, alphabet[0])
     bits = _bits(number) if number else 8
     length = -(-count * bits // 8)
-    groups = stream if stream.size >= length else inflate(stream, length)
+    groups = stream if stream.size >= length else decode(stream, length)
     if groups.size != length:
         raise MalformedError("a plane has another length")
     return groups if number == 0 else _ungroup(groups, alphabet, bits, count)
@@ -80,15 +82,14 @@ def _group(indices: Bytes, bits: int) -> Bytes:
 
 def _ungroup(groups: Bytes, alphabet: Bytes, bits: int, count: int) -> Bytes:
     in_a_byte = 8 // bits
-    shifts = bits * np.arange(in_a_byte, dtype=np.uint8)
     highest = (1 << bits) - 1
-    indices = (np.arange(256, dtype=np.uint8)[:, None] >> shifts) & highest
+    indices = _indices(bits)
     unused = groups.size * in_a_byte - count
     if unused and indices[groups[-1], -unused:].any():
         raise MalformedError("unused bits are not zero")
     # Arithmetic on bytes is several times as fast as a look into a table.
     if alphabet.size <= highest and any(
-        ((groups >> shift) & highest).max(initial=0) >= alphabet.size for shift in shifts
+        ((groups >> shift) & highest).max(initial=0) >= alphabet.size for shift in range(0, 8, bits)
     ):
         raise MalformedError("an index is outside its alphabet")
     # All values of a byte at once, as one integer of as many bytes.
@@ -97,6 +98,15 @@ def _ungroup(groups: Bytes, alphabet: Bytes, bits: int, count: int) -> Bytes:
     table: NDArray[np.generic] = values[indices].view(f"<u{in_a_byte}").reshape(256)
     plane: Bytes = table.take(groups).view(np.uint8)
     return plane[:count]
+
+
+@cache
+def _indices(bits: int) -> Bytes:
+    """The indices in each byte, 256 × indices in a byte."""
+    numbers = np.arange(256, dtype=np.uint8)[:, None]
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    indices: Bytes = (numbers >> shifts) & np.uint8((1 << bits) - 1)
+    return indices
 
 
 def _shorter(coded: bytes, plane: Bytes) -> bytes | None:

@@ -193,8 +193,8 @@ def test_a_missing_tensor_is_refused_not_made_up(packed_dir: Path) -> None:
 
 
 def test_a_newer_folder_is_told_from_damage(packed_dir: Path) -> None:
-    edit_config(packed_dir, quantization_config={"quant_method": "pst-packed", "version": 2})
-    with pytest.raises(CheckpointVersionError, match="version 2"):
+    edit_config(packed_dir, quantization_config={"quant_method": "pst-packed", "version": 3})
+    with pytest.raises(CheckpointVersionError, match="version 3"):
         pst_core.load(packed_dir)
 
 

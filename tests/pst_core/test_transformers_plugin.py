@@ -229,9 +229,9 @@ def test_a_damaged_blob_is_refused_with_the_tensors_name(tmp_path: Path) -> None
 def test_a_newer_folder_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
     sparse = save(bert(), tmp_path)[1]
     config = json.loads((sparse / "config.json").read_bytes())
-    config["quantization_config"]["version"] = 2
+    config["quantization_config"]["version"] = 3
     (sparse / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(CheckpointVersionError, match="version 2"):
+    with pytest.raises(CheckpointVersionError, match="version 3"):
         load(CLASSIFIER, sparse)
 
 

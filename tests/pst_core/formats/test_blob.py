@@ -1,6 +1,7 @@
 """One tensor packed and unpacked: nothing is lost, and nothing malformed is believed."""
 
 import contextlib
+import hashlib
 import mmap
 import struct
 import tracemalloc
@@ -14,12 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import load_file
 
 from pst_core.errors import CheckpointCorruptError, CheckpointError, CheckpointVersionError
 from pst_core.formats import blob, mask_coding, value_coding
-from pst_core.formats.deflate import MalformedError, entropy_bytes
 from pst_core.formats.mask_coding import Mask, MaskCoding, decode_mask
 from pst_core.formats.rounding import round_to
+from pst_core.formats.streams import MalformedError, decode_deflated, entropy_bytes
 from pst_core.spec import ValueDtype
 
 # uint16 is bfloat16; the unsigned type of the same width shows the bits themselves.
@@ -31,6 +34,11 @@ TURNED_AT = CODING_AT + 5
 MASK_AT = TURNED_AT + 1 + 8
 
 Sample = tuple[NDArray[Any], Mask]
+
+_FORMER = Path(__file__).with_name("version_1.safetensors")
+FORMER = load_file(_FORMER)
+with safe_open(_FORMER, "np") as former:
+    FORMER_SHA256 = former.metadata()
 
 
 @st.composite
@@ -211,7 +219,7 @@ def test_every_flipped_bit_of_the_table_and_mask_is_refused_under_a_true_checksu
 
 def test_a_newer_version_is_told_from_damage() -> None:
     with pytest.raises(CheckpointVersionError, match=r"decoder\.w.*Upgrade"):
-        blob.unpack(seal(b"whatever it is", version=2), "decoder.w")
+        blob.unpack(seal(b"whatever it is", version=3), "decoder.w")
 
 
 @pytest.mark.parametrize(
@@ -287,7 +295,37 @@ def test_gaps_that_keep_another_number_are_malformed(gaps: list[int], size: int)
     coded = stream.compress(bytes(gaps)) + stream.flush()
     data = np.frombuffer(coded, np.uint8)
     with blocks_of(8), pytest.raises(MalformedError):
-        list(decode_mask(MaskCoding.DEFLATED_GAPS, data, size, kept=9))
+        list(decode_mask(MaskCoding.CODED_GAPS, data, size, kept=9, decode=decode_deflated))
+
+
+@pytest.mark.parametrize("name", sorted(FORMER))
+def test_what_version_1_packed_is_read(name: str) -> None:
+    # Written by a release that packed in version 1, with the SHA-256 of what it packed.
+    unpacked = blob.unpack(FORMER[name], name)
+    assert hashlib.sha256(unpacked.tobytes()).hexdigest() == FORMER_SHA256[name]
+    header = blob.read_header(FORMER[name], name)
+    assert blob.unpack_mask(FORMER[name], name).sum() == header.kept
+
+
+# "skips" has nothing that is coded, so that it is the same in both versions.
+@pytest.mark.parametrize("name", sorted(set(FORMER) - {"skips"}))
+def test_what_version_1_packed_is_not_taken_for_version_2(name: str) -> None:
+    packed = seal(FORMER[name].tobytes()[12:], version=2)
+    with pytest.raises(CheckpointCorruptError, match="coded section is broken"):
+        blob.unpack(packed, name)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.sampled_from(sorted(FORMER)), st.data())
+def test_damage_to_version_1_under_a_true_checksum_never_crashes(
+    name: str, data: st.DataObject
+) -> None:
+    body = bytearray(FORMER[name].tobytes()[12:])
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(4, len(body) - 1))
+        body[start : start + 4] = data.draw(st.binary(min_size=1, max_size=4))
+    with contextlib.suppress(CheckpointError):
+        blob.unpack(seal(bytes(body), version=1), name)
 
 
 @settings(deadline=None, max_examples=300)

@@ -173,7 +173,7 @@ def test_other_tensors_are_stored_as_they_are(dense_dir: Path, packed_dir: Path)
 
 def test_the_config_says_how_it_is_packed_and_nothing_else(packed_dir: Path) -> None:
     config = json.loads((packed_dir / "config.json").read_bytes())
-    assert config == CONFIG | {"quantization_config": {"quant_method": "pst-packed", "version": 1}}
+    assert config == CONFIG | {"quantization_config": {"quant_method": "pst-packed", "version": 2}}
 
 
 def test_the_manifest_and_other_weights_are_not_copied(
@@ -304,9 +304,14 @@ def test_an_index_names_files_of_its_own_folder_only(packed_dir: Path, weight_ma
 
 
 def test_a_newer_folder_is_told_from_damage(packed_dir: Path) -> None:
-    declare(packed_dir, {"quant_method": "pst-packed", "version": 2})
-    with pytest.raises(CheckpointVersionError, match="version 2"):
+    declare(packed_dir, {"quant_method": "pst-packed", "version": 3})
+    with pytest.raises(CheckpointVersionError, match="version 3"):
         list(packed.read_masks(packed_dir))
+
+
+def test_an_older_folder_is_read(packed_dir: Path, masks: dict[str, Mask]) -> None:
+    declare(packed_dir, {"quant_method": "pst-packed", "version": 1})
+    assert [name for name, _ in packed.read_masks(packed_dir)] == sorted(masks)
 
 
 @pytest.mark.parametrize("version", [None, 0, "1"])
