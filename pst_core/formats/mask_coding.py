@@ -35,8 +35,9 @@ class MaskCoding(IntEnum):
 _SKIP = 255
 # Gaps are decoded several times faster, and may take this much more.
 _PREFERENCE = 1.01
-# So many bits or gaps are decoded at a time: what is made of them stays in the cache.
-_BLOCK = 1 << 17
+# So many bits or gaps are decoded at a time: what is made of them stays in the cache, and is small
+# enough to be made in the same memory again, which is not given back and asked for anew.
+_BLOCK = 1 << 16
 
 
 def encode_mask(mask: Mask, positions: Positions) -> tuple[MaskCoding, bytes]:

@@ -21,7 +21,7 @@ Sections: TypeAlias = tuple[Bytes, Bytes]
 _WORD = np.dtype("<u2")
 _PAIR = np.dtype("<u4")
 # So many values are joined at a time: what lies between two steps stays in the cache.
-_BLOCK = 1 << 17
+_BLOCK = 1 << 16
 # Turning back takes a quarter of the time of joining: for less than this share it does not pay.
 _WORTH_TURNING = 0.005
 
