@@ -19,6 +19,7 @@ from pst_core.events import PhaseEvent, ResultEvent
 from pst_core.export import Export, check_formats, export
 from pst_core.formats.folder import weight_bytes
 from pst_core.formats.manifest import Manifest, list_files, write_manifest
+from pst_core.formats.streams import ZSTD_VERSION
 from pst_core.gate import judge
 from pst_core.page.card import write_card
 from pst_core.prepare import Prepared, prepare
@@ -156,4 +157,6 @@ def _benefit(prepared: Prepared, exported: Export, main: Trained) -> Benefit:
 
 def _versions() -> dict[str, str]:
     names = ("pst-service", "torch", "transformers", "safetensors")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
+    # zstd writes the packed files, and another release of it may write others.
+    others = {"python": platform.python_version(), "zstd": ZSTD_VERSION}
+    return others | {name: version(name) for name in names}

@@ -48,8 +48,9 @@ def encode_mask(mask: Mask, positions: Positions) -> tuple[MaskCoding, bytes]:
     entropy = entropy_bytes(bits)
     if entropy >= WORTH * bits.size:
         return MaskCoding.BITS, bits.tobytes()
-    gaps = _gaps(positions)
-    if entropy_bytes(gaps) <= _PREFERENCE * entropy:
+    # Where most are kept most gaps are 0, on each of which a code spends a bit at least.
+    gaps = None if 2 * positions.size > mask.size else _gaps(positions)
+    if gaps is not None and entropy_bytes(gaps) <= _PREFERENCE * entropy:
         coding, coded = MaskCoding.CODED_GAPS, encode(gaps)
     else:
         coding, coded = MaskCoding.CODED_BITS, encode(bits)

@@ -106,6 +106,7 @@ def _indices(bits: int) -> Bytes:
     numbers = np.arange(256, dtype=np.uint8)[:, None]
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     indices: Bytes = (numbers >> shifts) & np.uint8((1 << bits) - 1)
+    indices.flags.writeable = False
     return indices
 
 

@@ -14,34 +14,35 @@ from numpy.typing import NDArray
 
 if sys.version_info >= (3, 14):
     from compression import zstd
-    from compression.zstd import CompressionParameter, DecompressionParameter, Strategy
+    from compression.zstd import CompressionParameter, Strategy
 else:
     from backports import zstd
-    from backports.zstd import CompressionParameter, DecompressionParameter, Strategy
+    from backports.zstd import CompressionParameter, Strategy
 
 Bytes = NDArray[np.uint8]
 Decode: TypeAlias = Callable[[Bytes, int], Bytes]
 
-# Of the frames' history, so of what reading one takes: 2**17 bytes. Longer ones are refused.
+ZSTD_VERSION: str = zstd.zstd_version
+_MAGIC = b"\x28\xb5\x2f\xfd"
+# How far back a frame may refer, so what reading one takes: 2**17 bytes.
 _WINDOW_LOG = 17
-# Hardly ever sees that bytes come again: finding it in noise takes longer and saves nothing.
+# Hardly looks for bytes that come again: to find some in noise takes longer and saves nothing.
 _HUFFMAN: dict[int, int] = {
+    CompressionParameter.compression_level: 1,
     CompressionParameter.strategy: Strategy.fast,
     CompressionParameter.min_match: 7,
     CompressionParameter.hash_log: 6,
-    CompressionParameter.target_length: 0,  # else literals are not coded
     CompressionParameter.window_log: _WINDOW_LOG,
 }
-# Weighs repetitions against literals' codes. A code has at least a bit for each byte, which runs
-# need not take; and the fewer bits, the more often the above takes a chance likeness for a gain.
+# Weighs what comes again against its Huffman codes, in 15 to 50 times as long. Of fewer bits a byte
+# the other takes a chance likeness for a gain too often; and runs need less than a bit a byte.
 _THOROUGH: dict[int, int] = {
     CompressionParameter.compression_level: 16,
     CompressionParameter.search_log: 1,
     CompressionParameter.min_match: 7,
     CompressionParameter.window_log: _WINDOW_LOG,
 }
-_LOW = 2.25  # bits a byte
-_LIMITS: dict[int, int] = {DecompressionParameter.window_log_max: _WINDOW_LOG}
+_LOW = 2.4
 # A stream that saves less than this share costs more time than it saves bytes.
 WORTH = 0.98
 # What a block's Huffman table takes, about; a stream starts with one.
@@ -49,6 +50,7 @@ _TABLE = 60
 # Whether a stream is worth trying is told by so many bytes, evenly spread: counting all takes as
 # long as coding them.
 _SAMPLE = 1 << 14
+_SHORTEST_HEADER, _LONGEST_HEADER = 6, 18
 _RAW = -15  # deflate with a window of 2**15 bytes, neither header nor checksum
 # Its type stubs take the class for an instance.
 _BROKEN = cast("type[Exception]", isal_zlib.IsalError)
@@ -85,12 +87,33 @@ def encode(data: Bytes) -> bytes | None:
 
 def decode(coded: Bytes, limit: int) -> Bytes:
     """Decode a stream; raises MalformedError, also where it holds more than `limit` bytes."""
-    stream = zstd.ZstdDecompressor(options=_LIMITS)
+    if not _is_plain(coded[:_LONGEST_HEADER].tobytes()):
+        raise MalformedError("a coded section is no frame that is written here")
+    stream = zstd.ZstdDecompressor()
     try:
         data = stream.decompress(coded.data, limit + 1)
     except zstd.ZstdError:
         raise MalformedError("a coded section is broken") from None
     return _whole(data, limit, is_whole=stream.eof and not stream.unused_data)
+
+
+def _is_plain(start: bytes) -> bool:
+    """Whether a Zstandard frame starts here that takes no dictionary and no more than our window.
+
+    zstd itself does not look at the window of what it decodes at once, and may know older formats.
+    """
+    if len(start) < _SHORTEST_HEADER or not start.startswith(_MAGIC):
+        return False
+    descriptor = start[len(_MAGIC)]
+    size_code, is_single, dictionary = descriptor >> 6, descriptor >> 5 & 1, descriptor & 3
+    rest = start[len(_MAGIC) + 1 :]
+    if is_single:  # may refer to all of its content, whose size comes here
+        size = int.from_bytes(rest[: 1 << size_code], "little")
+        window = size + 256 if size_code == 1 else size
+    else:
+        exponent, mantissa = divmod(rest[0], 8)
+        window = (8 + mantissa) << (7 + exponent)
+    return not dictionary and window <= 1 << _WINDOW_LOG
 
 
 def decode_deflated(coded: Bytes, limit: int) -> Bytes:
@@ -111,4 +134,5 @@ def _whole(data: bytes, limit: int, *, is_whole: bool) -> Bytes:
 
 
 def _sample(data: Bytes) -> Bytes:
-    return data[:: max(data.size // _SAMPLE, 1)]
+    # Odd, as what comes again does so in steps of powers of two.
+    return data[:: data.size // _SAMPLE | 1]
