@@ -42,7 +42,7 @@ _THOROUGH: dict[int, int] = {
     CompressionParameter.min_match: 7,
     CompressionParameter.window_log: _WINDOW_LOG,
 }
-_LOW = 2.4
+_LOW = 2.25
 # A stream that saves less than this share costs more time than it saves bytes.
 WORTH = 0.98
 # What a block's Huffman table takes, about; a stream starts with one.
