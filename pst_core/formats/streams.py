@@ -34,15 +34,15 @@ _HUFFMAN: dict[int, int] = {
     CompressionParameter.hash_log: 6,
     CompressionParameter.window_log: _WINDOW_LOG,
 }
-# Weighs what comes again against its Huffman codes, in 15 to 50 times as long. Of fewer bits a byte
-# the other takes a chance likeness for a gain too often; and runs need less than a bit a byte.
+# Weighs what comes again against its Huffman codes, in 15 to 50 times as long. For what has few bits
+# a byte: there the other takes chance likenesses for gains, and runs need less than a bit a byte.
 _THOROUGH: dict[int, int] = {
     CompressionParameter.compression_level: 16,
     CompressionParameter.search_log: 1,
     CompressionParameter.min_match: 7,
     CompressionParameter.window_log: _WINDOW_LOG,
 }
-_LOW = 2.25
+_FEW = 2.25
 # A stream that saves less than this share costs more time than it saves bytes.
 WORTH = 0.98
 # What a block's Huffman table takes, about; a stream starts with one.
@@ -81,7 +81,7 @@ def encode(data: Bytes) -> bytes | None:
     bits = estimate_bits(data)
     if bits * data.size / 8 + _TABLE >= WORTH * data.size:
         return None
-    coded = zstd.compress(data.data, options=_THOROUGH if bits < _LOW else _HUFFMAN)
+    coded = zstd.compress(data.data, options=_THOROUGH if bits < _FEW else _HUFFMAN)
     return coded if len(coded) < data.size else None
 
 
