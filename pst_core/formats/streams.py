@@ -34,8 +34,8 @@ _HUFFMAN: dict[int, int] = {
     CompressionParameter.hash_log: 6,
     CompressionParameter.window_log: _WINDOW_LOG,
 }
-# Weighs what comes again against its Huffman codes, in 15 to 50 times as long. For what has few bits
-# a byte: there the other takes chance likenesses for gains, and runs need less than a bit a byte.
+# Weighs what comes again against its Huffman codes, in 15 to 50 times as long. For what has few
+# bits a byte: the other takes chance likenesses for gains then, and runs need less than one.
 _THOROUGH: dict[int, int] = {
     CompressionParameter.compression_level: 16,
     CompressionParameter.search_log: 1,
