@@ -25,7 +25,7 @@ from pst_core.formats.mask_coding import (
     decode_mask,
     encode_mask,
 )
-from pst_core.formats.streams import Bytes, Decode, MalformedError, decode, decode_deflated
+from pst_core.formats.streams import Bytes, Decode, MalformedError, decode_deflated, decode_frame
 from pst_core.formats.value_coding import Sections, ValueDecoder, as_words, encode_words
 
 MAGIC = b"PSTB"
@@ -34,12 +34,12 @@ VERSION = 2
 SEGMENT = 1 << 20
 
 # How each version that is read codes its streams; only the newest is written.
-_DECODE: dict[int, Decode] = {1: decode_deflated, VERSION: decode}
+_DECODE: dict[int, Decode] = {1: decode_deflated, VERSION: decode_frame}
 
 Blob: TypeAlias = bytes | Bytes
 # numpy has no bfloat16: here such a tensor is the uint16 array of its bit patterns, in and out.
 Values: TypeAlias = NDArray[Any]
-Record: TypeAlias = tuple[int, ...]
+_Record: TypeAlias = tuple[int, ...]
 
 _PREFIX = struct.Struct("<4sII")  # magic, version, CRC-32 of every byte that follows
 _CODES = struct.Struct("<BBBB")  # dtype, whether there is a mask, 0, number of dimensions
@@ -261,7 +261,7 @@ def _parse(blob: Blob, name: str) -> tuple[Header, Iterator[tuple[int, _Segment]
     return header, _segments(record.iter_unpack(table), sections, size, _DECODE[version], name)
 
 
-def _check_table(records: Iterable[Record], sections: Bytes, size: int, name: str) -> int:
+def _check_table(records: Iterable[_Record], sections: Bytes, size: int, name: str) -> int:
     """How many entries are kept, once the table fits the tensor and its sections."""
     left, total, expected = size, 0, 0
     for kept, _, mask_length, turned, *lengths in records:
@@ -277,7 +277,7 @@ def _check_table(records: Iterable[Record], sections: Bytes, size: int, name: st
 
 
 def _segments(
-    records: Iterable[Record], data: Bytes, size: int, decode: Decode, name: str
+    records: Iterable[_Record], data: Bytes, size: int, decode: Decode, name: str
 ) -> Iterator[tuple[int, _Segment]]:
     end = 0
 

@@ -42,7 +42,7 @@ _THOROUGH: dict[int, int] = {
     CompressionParameter.min_match: 7,
     CompressionParameter.window_log: _WINDOW_LOG,
 }
-_FEW = 2.25
+_FEW = 2.4  # bits
 # A stream that saves less than this share costs more time than it saves bytes.
 WORTH = 0.98
 # What a block's Huffman table takes, about; a stream starts with one.
@@ -85,7 +85,7 @@ def encode(data: Bytes) -> bytes | None:
     return coded if len(coded) < data.size else None
 
 
-def decode(coded: Bytes, limit: int) -> Bytes:
+def decode_frame(coded: Bytes, limit: int) -> Bytes:
     """Decode a stream; raises MalformedError, also where it holds more than `limit` bytes."""
     if not _is_plain(coded[:_LONGEST_HEADER].tobytes()):
         raise MalformedError("a coded section is no frame that is written here")
@@ -117,7 +117,7 @@ def _is_plain(start: bytes) -> bool:
 
 
 def decode_deflated(coded: Bytes, limit: int) -> Bytes:
-    """As `decode`, of a stream of version 1."""
+    """As `decode_frame`, of a stream of version 1."""
     # isal reads the same streams as zlib in less than half the time.
     stream = isal_zlib.decompressobj(wbits=_RAW)
     try:

@@ -46,9 +46,8 @@ def encode_words(words: Words) -> tuple[bool, list[tuple[bytes, bytes]]]:
     """
     columns = [np.ascontiguousarray(column) for column in words.T]
     turned = _turn(columns[-1], 1)
-    before = sum(map(_estimate, columns))
-    saved = _estimate(columns[-1]) - _estimate(turned)
-    is_turned = saved > _WORTH_TURNING * before
+    bits = [_estimate(column) for column in columns]
+    is_turned = bits[-1] - _estimate(turned) > _WORTH_TURNING * sum(bits)
     if is_turned:
         columns[-1] = turned
     return is_turned, [_encode_column(column) for column in columns]

@@ -14,8 +14,8 @@ from pst_core.formats.streams import (
     Bytes,
     Decode,
     MalformedError,
-    decode,
     decode_deflated,
+    decode_frame,
     encode,
     entropy_bytes,
 )
@@ -48,7 +48,7 @@ def streamed(data: bytes, window: int) -> bytes:
 
 
 CODERS = pytest.mark.parametrize(
-    ("code", "decoder"), [(framed, decode), (deflated, decode_deflated)], ids=["2", "1"]
+    ("code", "decoder"), [(framed, decode_frame), (deflated, decode_deflated)], ids=["2", "1"]
 )
 
 
@@ -64,7 +64,7 @@ def test_uneven_bytes_take_hardly_more_than_their_entropy(share: float) -> None:
     coded = encode(data)
     assert coded is not None
     assert len(coded) <= 1.05 * entropy_bytes(data)
-    assert np.array_equal(decode(array(coded), data.size), data)
+    assert np.array_equal(decode_frame(array(coded), data.size), data)
 
 
 def test_runs_take_less_than_a_bit_a_byte() -> None:
@@ -91,7 +91,7 @@ def test_noise_is_not_coded() -> None:
 def test_whatever_is_coded_comes_back(piece: bytes, times: int) -> None:
     data = array(piece * times)
     coded = encode(data)
-    assert coded is None or np.array_equal(decode(array(coded), data.size), data)
+    assert coded is None or np.array_equal(decode_frame(array(coded), data.size), data)
 
 
 @CODERS
@@ -142,44 +142,44 @@ def test_what_a_stream_has_beyond_what_is_due_takes_no_memory(
 def test_a_frame_may_refer_as_far_back_as_is_written(size: int) -> None:
     data = np.random.default_rng(0).bytes(size)
     for frame in (framed(data), streamed(data, 17)):
-        assert decode(array(frame), size).tobytes() == data
+        assert decode_frame(array(frame), size).tobytes() == data
 
 
 @pytest.mark.parametrize("size", [1000, (1 << 17) + 1, 1 << 18])
 def test_a_frame_that_may_refer_farther_back_is_malformed(size: int) -> None:
     data = np.random.default_rng(0).bytes(size)
     with pytest.raises(MalformedError, match="no frame"):
-        decode(array(streamed(data, 18)), size)
+        decode_frame(array(streamed(data, 18)), size)
 
 
 def test_a_single_segment_may_be_no_longer_than_the_window() -> None:
     data = np.random.default_rng(0).bytes((1 << 17) + 1)
     with pytest.raises(MalformedError, match="no frame"):
-        decode(array(framed(data, window=18)), len(data))
+        decode_frame(array(framed(data, window=18)), len(data))
 
 
 def test_a_frame_that_needs_a_dictionary_is_malformed() -> None:
     samples = [uneven(0.3, 2000)[start:].tobytes() for start in range(500)]
     frame = zstd.compress(samples[0], zstd_dict=zstd.train_dict(samples, 4096))
     with pytest.raises(MalformedError, match="no frame"):
-        decode(array(frame), len(samples[0]))
+        decode_frame(array(frame), len(samples[0]))
 
 
 @pytest.mark.parametrize("followed", [False, True], ids=["alone", "before another"])
 def test_a_frame_to_be_skipped_is_malformed(followed: bool) -> None:
     skipped = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"nope"
     with pytest.raises(MalformedError, match="no frame"):
-        decode(array(skipped + framed(b"") if followed else skipped), 0)
+        decode_frame(array(skipped + framed(b"") if followed else skipped), 0)
 
 
 def test_a_frame_of_an_older_format_is_malformed() -> None:
     # Some builds of zstd decode them, in memory that nothing bounds.
     older = b"\x27" + framed(uneven(0.3, 5000).tobytes())[1:]
     with pytest.raises(MalformedError, match="no frame"):
-        decode(array(older), 5000)
+        decode_frame(array(older), 5000)
 
 
 @pytest.mark.parametrize("length", range(7))
 def test_a_frame_of_a_header_cut_short_is_malformed(length: int) -> None:
     with pytest.raises(MalformedError):
-        decode(array(framed(b"")[:length]), 0)
+        decode_frame(array(framed(b"")[:length]), 0)
