@@ -6,16 +6,18 @@ STAMP := $(VENV)/.installed
 SEED ?= 1
 SECONDS ?= 60
 KILLS ?= 20
+# The tests that go through the whole of pst_core; others put what they need on the CPU.
+ON_A_GPU := attestation baseline compress evaluation export gate layer_gradients methods real_models resume verify
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e e2e-s3 e2e-debian chaos kills soak sweep lint types format serve docs page pictures hub-clients openapi fuzz-api bench-api
+.PHONY: help install demo test gpu e2e e2e-s3 e2e-debian chaos kills soak sweep lint types format serve docs page pictures hub-clients openapi fuzz-api bench-api
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 13
 
 install: $(STAMP) ## Make .venv with everything in it
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt pst_core/formats/_place.c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[standalone,demo,dev]'
@@ -40,6 +42,9 @@ e2e-s3: $(STAMP) ## The same, with checkpoints in a bucket
 
 e2e-debian: $(STAMP) ## The same, on Debian's postgresql-15 and redis-server
 	PST_TEST_BACKENDS=debian $(BIN)/python -m pytest tests/e2e
+
+gpu: $(STAMP) ## Run the tests that train and verify on the first GPU
+	CUDA_VISIBLE_DEVICES=0 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(addprefix tests/pst_core/test_,$(addsuffix .py,$(ON_A_GPU))) tests/e2e/test_main_job.py
 
 chaos: $(STAMP) ## Disturb a whole installation: make chaos SEED=7 SECONDS=60
 	$(BIN)/python -m tests.faults.chaos --seed $(SEED) --seconds $(SECONDS)

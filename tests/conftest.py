@@ -1,5 +1,6 @@
 """What tests share: embedded servers once a run, a migrated database wiped before each test."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from app.tables import Base
 from tests import bucket as buckets
 from tests.bucket import Bucket
 from tests.wake_ups import WakeUps
+
+# Tests mean the CPU, also where there is a GPU; `make gpu` shows it to those that can use it.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.fixture(scope="session")

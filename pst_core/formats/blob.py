@@ -9,6 +9,7 @@ import mmap
 import struct
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 
 from pst_core.errors import CheckpointCorruptError, CheckpointVersionError
 from pst_core.formats.mask_coding import (
+    Marks,
     Mask,
     MaskCoding,
-    Positions,
     decode_mask,
     encode_mask,
+    positions,
 )
+from pst_core.formats.placing import place
 from pst_core.formats.streams import Bytes, Decode, MalformedError, decode_deflated, decode_frame
 from pst_core.formats.value_coding import Sections, ValueDecoder, as_words, encode_words
 
@@ -171,8 +174,10 @@ def unpack_mask(blob: Blob, name: str) -> Mask:
     flat = _zeros(header, np.dtype(np.bool_), name)
     for start, segment in segments:
         out = flat[start : start + segment.size]
-        for kept in _kept(segment, name):
-            out[kept] = True
+        with _decoding_mask(name):
+            marks = _marks(segment, name)
+            for kept in positions(marks) if marks is not None else ():
+                out[kept] = True
     return flat.reshape(header.shape)
 
 
@@ -180,9 +185,9 @@ def _pack_segment(values: Values, keep: Mask | None, sections: list[bytes]) -> t
     """Append a segment's sections; its record."""
     coding, coded = MaskCoding.UNIFORM, b""
     if keep is not None:
-        positions = np.flatnonzero(keep)
-        coding, coded = encode_mask(keep, positions)
-        values = values[positions]
+        where = np.flatnonzero(keep)
+        coding, coded = encode_mask(keep, where)
+        values = values[where]
     turned, words = encode_words(as_words(values))
     planes = [section for pair in words for section in pair]
     sections += [coded, *planes]
@@ -203,24 +208,22 @@ def _fill(out: Values, segment: _Segment, name: str) -> None:
         )
     except MalformedError as error:
         raise _corrupt(name, f"its values are malformed: {error}") from None
-    done = 0
-    for kept in _kept(segment, name):
-        if isinstance(kept, slice):
-            values.write(0, as_words(out[kept]))
-        else:
-            part = np.empty(kept.size, out.dtype)
-            values.write(done, as_words(part))
-            out[kept] = part
-            done += kept.size
+    with _decoding_mask(name):
+        marks = _marks(segment, name)
+        if marks is not None:
+            place(out, marks, values)
 
 
-def _kept(segment: _Segment, name: str) -> Iterator[Positions | slice]:
+def _marks(segment: _Segment, name: str) -> Marks | None:
     coding = segment.mask_coding
     _require(coding in tuple(MaskCoding), name, f"there is no mask coding {coding}")
+    return decode_mask(MaskCoding(coding), segment.mask, segment.size, segment.kept, segment.decode)
+
+
+@contextmanager
+def _decoding_mask(name: str) -> Iterator[None]:
     try:
-        yield from decode_mask(
-            MaskCoding(coding), segment.mask, segment.size, segment.kept, segment.decode
-        )
+        yield
     except MalformedError as error:
         raise _corrupt(name, f"its mask is malformed: {error}") from None
 

@@ -1,6 +1,7 @@
 """Which entries of a segment are kept, coded by whatever takes the fewest bytes."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -32,6 +33,31 @@ class MaskCoding(IntEnum):
     stands for as many pruned entries, and no kept one."""
 
 
+class MarkKind(IntEnum):
+    """How the bytes of a mask mark what is kept, once they are decoded."""
+
+    ALL = 0
+    BITS = 1
+    GAPS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """A decoded mask.
+
+    Args:
+        kind: What its bytes are.
+        data: Of no length for ALL.
+        size: Entries.
+        kept: How many of them are to be marked, one at least; that they are is not yet known.
+    """
+
+    kind: MarkKind
+    data: Bytes
+    size: int
+    kept: int
+
+
 _SKIP = 255
 # Gaps are decoded several times faster, and may take this much more.
 _PREFERENCE = 1.01
@@ -61,8 +87,8 @@ def encode_mask(mask: Mask, positions: Positions) -> tuple[MaskCoding, bytes]:
 
 def decode_mask(
     coding: MaskCoding, coded: Bytes, size: int, kept: int, decode: Decode
-) -> Iterator[Positions | slice]:
-    """Which entries are kept, part by part in order: their positions, or a slice of all entries.
+) -> Marks | None:
+    """Decode a mask; None: it keeps nothing.
 
     Args:
         coding: How the bytes are to be read.
@@ -72,35 +98,54 @@ def decode_mask(
         decode: Of the version that coded them.
 
     Raises:
-        MalformedError: The bytes are, or they keep another number; some parts may have come then.
+        MalformedError: The bytes are.
     """
-    found = 0
-    for part in _parts(coding, coded, size, kept, decode):
-        found += size if isinstance(part, slice) else part.size
-        if found > kept:
-            break
-        yield part
-    if found != kept:
-        raise MalformedError(f"it does not keep {kept} entries")
-
-
-def _parts(
-    coding: MaskCoding, coded: Bytes, size: int, kept: int, decode: Decode
-) -> Iterator[Positions | slice]:
     if (coding is MaskCoding.UNIFORM) != (kept in {0, size}):
         raise MalformedError("only one that keeps all or none is coded as such")
     match coding:
         case MaskCoding.UNIFORM:
             if coded.size:
                 raise MalformedError("it has bytes where none are due")
-            if kept:
-                yield slice(size)
-        case MaskCoding.BITS:
-            yield from _positions_of_bits(coded, size)
-        case MaskCoding.CODED_BITS:
-            yield from _positions_of_bits(decode(coded, -(-size // 8)), size)
+            return Marks(MarkKind.ALL, coded, size, kept) if kept else None
+        case MaskCoding.BITS | MaskCoding.CODED_BITS:
+            length = -(-size // 8)
+            bits = coded if coding is MaskCoding.BITS else decode(coded, length)
+            if bits.size != length:
+                raise MalformedError("it has another length")
+            if size % 8 and bits[-1] >> (size % 8):
+                raise MalformedError("unused bits are not zero")
+            return Marks(MarkKind.BITS, bits, size, kept)
         case MaskCoding.CODED_GAPS:
-            yield from _positions_of_gaps(decode(coded, kept + size // _SKIP), size)
+            gaps = decode(coded, kept + size // _SKIP)
+            if gaps.size == 0 or gaps[-1] == _SKIP:
+                raise MalformedError("it does not end with an entry that is kept")
+            return Marks(MarkKind.GAPS, gaps, size, kept)
+
+
+def positions(marks: Marks) -> Iterator[Positions | slice]:
+    """Which entries are kept, part by part in order: their positions, or a slice of all entries.
+
+    Raises:
+        MalformedError: Another number is; some parts may have come then.
+    """
+    found = 0
+    for part in _parts(marks):
+        found += marks.size if isinstance(part, slice) else part.size
+        if found > marks.kept:
+            break
+        yield part
+    if found != marks.kept:
+        raise MalformedError(f"it does not keep {marks.kept} entries")
+
+
+def _parts(marks: Marks) -> Iterator[Positions | slice]:
+    match marks.kind:
+        case MarkKind.ALL:
+            yield slice(marks.size)
+        case MarkKind.BITS:
+            yield from _positions_of_bits(marks.data, marks.size)
+        case MarkKind.GAPS:
+            yield from _positions_of_gaps(marks.data, marks.size)
 
 
 def _gaps(positions: Positions) -> Bytes:
@@ -114,8 +159,6 @@ def _gaps(positions: Positions) -> Bytes:
 
 
 def _positions_of_gaps(gaps: Bytes, size: int) -> Iterator[Positions]:
-    if gaps.size == 0 or gaps[-1] == _SKIP:
-        raise MalformedError("it does not end with an entry that is kept")
     before = 0
     for start in range(0, gaps.size, _BLOCK):
         part = gaps[start : start + _BLOCK]
@@ -132,10 +175,6 @@ def _positions_of_gaps(gaps: Bytes, size: int) -> Iterator[Positions]:
 
 
 def _positions_of_bits(bits: Bytes, size: int) -> Iterator[Positions]:
-    if bits.size != -(-size // 8):
-        raise MalformedError("it has another length")
-    if size % 8 and bits[-1] >> (size % 8):
-        raise MalformedError("unused bits are not zero")
     for start in range(0, size, _BLOCK):
         part = bits[start // 8 : (start + _BLOCK) // 8]
         keep = np.unpackbits(part, bitorder="little").view(np.bool_)

@@ -54,7 +54,7 @@ def encode_words(words: Words) -> tuple[bool, list[tuple[bytes, bytes]]]:
 
 
 class ValueDecoder:
-    """Values as `encode_words` gave them, decoded from any of them on.
+    """Values as `encode_words` gave them, joined from any of them on.
 
     Args:
         sections: Of each column.
@@ -69,8 +69,10 @@ class ValueDecoder:
     def __init__(
         self, sections: Sequence[Sections], count: int, *, turned: bool, decode: Decode
     ) -> None:
-        self._columns = [_decode_column(*pair, count, decode) for pair in sections]
-        self._turned = turned
+        self.count = count
+        self.turned = turned
+        # Of each the high bytes and the low ones; or itself, and nothing.
+        self.columns = [_decode_column(*pair, count, decode) for pair in sections]
 
     def write(self, start: int, words: Words) -> None:
         """Write values into their places.
@@ -82,7 +84,7 @@ class ValueDecoder:
         for begin in range(0, len(words), _BLOCK):
             out = words[begin : begin + _BLOCK]
             part = slice(start + begin, start + begin + len(out))
-            if len(self._columns) == 1:
+            if len(self.columns) == 1:
                 out[:, 0] = self._column(0, part)
                 continue
             # Whole pairs of words: writing every second word takes twice as long.
@@ -94,9 +96,9 @@ class ValueDecoder:
                 pair |= self._column(2 * index, part).astype(_PAIR)
 
     def _column(self, index: int, part: slice) -> Words:
-        high, low = self._columns[index]
+        high, low = self.columns[index]
         column = _join(high[part], low[part])
-        is_turned = self._turned and index == len(self._columns) - 1
+        is_turned = self.turned and index == len(self.columns) - 1
         return _turn(column, 15) if is_turned else column
 
 

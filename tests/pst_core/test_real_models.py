@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pst_core.convert import Converted, Pruning, convert, materialize
 from pst_core.formats.dense import write_dense
-from pst_core.pretrained import load_tokenizer
+from pst_core.pretrained import load_tokenizer, to_device
 from pst_core.recipes import Hyperparameters
 from pst_core.references import locate_model
 from pst_core.spec import CompressionSpec
@@ -39,7 +39,7 @@ class Real:
         self.model.eval()
 
     def logits(self, model: PreTrainedModel) -> Tensor:
-        inputs = self.tokenizer(SENTENCE, return_tensors="pt")
+        inputs = self.tokenizer(SENTENCE, return_tensors="pt").to(model.device)
         logits: Tensor = model(**inputs).logits
         return logits
 
@@ -69,4 +69,4 @@ def test_a_real_model_is_pruned_and_reloads_in_plain_transformers(
     with torch.inference_mode():
         exported = real.logits(real.model)
         torch.testing.assert_close(exported, sparse, rtol=1e-3, atol=1e-3)
-        assert torch.equal(real.logits(reloaded.eval()), exported)
+        assert torch.equal(real.logits(to_device(reloaded.eval())), exported)

@@ -20,6 +20,7 @@ from pst_core.events import (
     SnapshotRejectedEvent,
 )
 from pst_core.prepare import Sources
+from pst_core.pretrained import device
 from pst_core.recipes import PRESETS
 from pst_core.references import DataSource
 from pst_core.resume import Snapshooter
@@ -30,6 +31,8 @@ from tests.pst_core import tiny
 from tests.pst_core.exports import sha256s
 from tests.pst_core.interrupted import Case, undisturbed
 
+# On a GPU the same bytes are not promised.
+ON_THE_CPU = device().type == "cpu"
 HYPER = {"epochs": 0.4, "batch_size": 16, "rank": 2, "score_rank": 2}
 STEPS = 4  # of the baseline: 0.4 epochs of 160 rows
 TOTAL = STEPS + 2 * STEPS  # with a splice for each row
@@ -165,7 +168,8 @@ def test_a_stopped_run_ends_with_the_bytes_of_an_undisturbed_one(
     case.stop_after(2)
     case.attempt()
     (resumed,) = case.told(ResumedEvent)
-    assert (resumed.name, resumed.stage, resumed.exact) == ("step-00000002", "main", True)
+    assert (resumed.name, resumed.stage) == ("step-00000002", "main")
+    assert resumed.exact is ON_THE_CPU
     assert sha256s(case.out) == expected
 
 
@@ -220,7 +224,7 @@ def test_a_run_that_is_killed_while_it_makes_a_snapshot_has_a_whole_one(
     assert isinstance(resumed, ResumedEvent)
     is_there = POINTS.index(point) >= POINTS.index("snapshot:renamed")
     assert resumed.step == (STEPS + 3 if is_there else STEPS + 2)
-    assert resumed.exact
+    assert resumed.exact is ON_THE_CPU
 
 
 def test_a_run_may_be_killed_at_each_of_these_points_in_turn(

@@ -1,0 +1,13 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+def place_values(
+    out: NDArray[Any],
+    kind: int,
+    mask: NDArray[Any],
+    sections: tuple[NDArray[Any], ...],
+    count: int,
+    turned: bool,
+    /,
+) -> bool: ...
