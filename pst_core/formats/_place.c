@@ -100,31 +100,49 @@ SPREAD(2, uint32_t)
 SPREAD(4, uint64_t)
 
 #if defined(__x86_64__) && defined(__GNUC__)
+#define HAS_AVX2
 #include <immintrin.h>
 
-__attribute__((target("avx512f,popcnt"))) static void
-spread_2_avx512(void *out, const uint64_t *mask, size_t words, const void *values)
+/* For each byte of a mask: of which value each of its entries is to be, -1 where of none. */
+static int8_t sources[256][8];
+
+static void
+fill_sources(void)
+{
+    for (int byte = 0; byte < 256; byte++)
+        for (int entry = 0, next = 0; entry < 8; entry++)
+            sources[byte][entry] = (int8_t)(byte >> entry & 1 ? next++ : -1);
+}
+
+/* Without a branch to be guessed, which costs most where every second entry is kept. */
+__attribute__((target("avx2,popcnt"))) static void
+spread_2_avx2(void *out, const uint64_t *mask, size_t words, const void *values)
 {
     uint32_t *entries = out;
     const uint32_t *next = values;
-    for (size_t word = 0; word < words; word++, entries += 64)
-        for (int part = 0; part < 4; part++) {
-            __mmask16 kept = (__mmask16)(mask[word] >> (16 * part));
-            if (!kept)
-                continue; /* memory that stays zero need not be there */
-            _mm512_storeu_si512(entries + 16 * part,
-                                _mm512_maskz_expand_epi32(kept, _mm512_loadu_si512(next)));
-            next += __builtin_popcount(kept);
+    for (size_t word = 0; word < words; word++, entries += 64) {
+        if (!mask[word])
+            continue; /* memory that stays zero need not be there */
+        for (int part = 0; part < 8; part++) {
+            unsigned byte = mask[word] >> (8 * part) & 0xff;
+            __m128i narrow = _mm_loadl_epi64((const __m128i *)sources[byte]);
+            __m256i source = _mm256_cvtepi8_epi32(narrow);
+            __m256i eight = _mm256_loadu_si256((const __m256i *)next);
+            eight = _mm256_permutevar8x32_epi32(eight, source);
+            eight = _mm256_andnot_si256(_mm256_srai_epi32(source, 31), eight);
+            _mm256_storeu_si256((__m256i *)(entries + 8 * part), eight);
+            next += __builtin_popcount(byte);
         }
+    }
 }
 #endif
 
 static Spread
 fastest(int width)
 {
-#if defined(__x86_64__) && defined(__GNUC__)
-    if (width == 2 && __builtin_cpu_supports("avx512f"))
-        return spread_2_avx512;
+#ifdef HAS_AVX2
+    if (width == 2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"))
+        return spread_2_avx2;
 #endif
     return width == 1 ? spread_1 : width == 2 ? spread_2 : spread_4;
 }
@@ -273,5 +291,8 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC
 PyInit__place(void)
 {
+#ifdef HAS_AVX2
+    fill_sources();
+#endif
     return PyModuleDef_Init(&definition);
 }
