@@ -14,52 +14,109 @@
 #error "The layout is little-endian."
 #endif
 
-enum { BLOCK = 2048, MOST_WORDS = 4, SKIP = 255 };
+enum { BLOCK = 2048, MOST_WORDS = 4, SECTIONS = 4, SKIP = 255 };
 enum { ALL = 0, BITS = 1, GAPS = 2 };
+
+/* One byte of each value: `bits` of 8 as they are, else indices into an alphabet, 8 / bits of them
+ * to a byte, the first in the lowest bits; of no bits where all are the same. */
+typedef struct {
+    const uint8_t *data;
+    int bits;
+    uint8_t groups[256][8]; /* what each byte stands for */
+} Plane;
+
+typedef struct {
+    const uint8_t *words; /* as they are; or NULL, and two planes */
+    Plane high, low;
+} Column;
 
 typedef struct {
     Py_ssize_t count;
-    int width; /* in words of 16 bits */
-    int turned;
-    /* High and low bytes of each column of words; or the column, and NULL. */
-    const uint8_t *high[MOST_WORDS], *low[MOST_WORDS];
+    int width; /* columns: words of 16 bits to a value */
+    int turned; /* whether the last column was, by a bit to the left */
+    Column columns[MOST_WORDS];
 } Values;
 
 /* Give the entries of whole 64-bit words of a mask the next values; others stay zero. */
 typedef void (*Spread)(void *out, const uint64_t *mask, size_t words, const void *values);
 
-static void
-read_column(uint16_t *restrict words, const Values *values, int column, size_t start, size_t n)
+#define EXPAND(N)                                                                        \
+    for (size_t k = 0; k * N < skip + n; k++)                                            \
+        memcpy(buffer + k * N, plane->groups[data[k]], N);
+
+/* Up to BLOCK bytes of a plane, from one of them on: where they are, or in the buffer. */
+static const uint8_t *
+read_plane(uint8_t buffer[BLOCK + 16], const Plane *plane, size_t start, size_t n)
 {
-    const uint8_t *high = values->high[column], *low = values->low[column];
-    if (low == NULL)
-        memcpy(words, high + 2 * start, 2 * n);
-    else
+    if (plane->bits == 8)
+        return plane->data + start;
+    if (plane->bits == 0) {
+        memset(buffer, plane->groups[0][0], n);
+        return buffer;
+    }
+    const size_t in_a_byte = 8 / (size_t)plane->bits, skip = start % in_a_byte;
+    const uint8_t *data = plane->data + start / in_a_byte;
+    if (in_a_byte == 2) {
+        EXPAND(2)
+    } else if (in_a_byte == 4) {
+        EXPAND(4)
+    } else {
+        EXPAND(8)
+    }
+    return buffer + skip;
+}
+
+static uint16_t
+word_at(const uint8_t *words, size_t k)
+{
+    uint16_t word;
+    memcpy(&word, words + 2 * k, 2);
+    return word;
+}
+
+/* Up to BLOCK words of a column, from one of them on: where they are, or in the buffer. */
+static const uint8_t *
+read_column(uint16_t buffer[BLOCK], const Column *column, int turned, size_t start, size_t n)
+{
+    const uint8_t *words = (uint8_t *)buffer;
+    if (column->words != NULL) {
+        words = column->words + 2 * start;
+    } else {
+        uint8_t highs[BLOCK + 16], lows[BLOCK + 16];
+        const uint8_t *high = read_plane(highs, &column->high, start, n);
+        const uint8_t *low = read_plane(lows, &column->low, start, n);
         for (size_t k = 0; k < n; k++)
-            words[k] = (uint16_t)(high[start + k] << 8 | low[start + k]);
-    if (values->turned && column == values->width - 1)
-        for (size_t k = 0; k < n; k++)
-            words[k] = (uint16_t)(words[k] >> 1 | words[k] << 15);
+            buffer[k] = (uint16_t)(high[k] << 8 | low[k]);
+    }
+    if (!turned)
+        return words;
+    for (size_t k = 0; k < n; k++)
+        buffer[k] = (uint16_t)(word_at(words, k) >> 1 | word_at(words, k) << 15);
+    return (uint8_t *)buffer;
 }
 
 /* Write up to BLOCK values, from one of them on. */
 static void
 join(uint16_t *restrict out, const Values *values, size_t start, size_t n)
 {
-    uint16_t words[MOST_WORDS][BLOCK];
-    for (int column = 0; column < values->width; column++)
-        read_column(words[column], values, column, start, n);
+    uint16_t buffers[MOST_WORDS][BLOCK];
+    const uint8_t *words[MOST_WORDS];
+    for (int column = 0; column < values->width; column++) {
+        int turned = values->turned && column == values->width - 1;
+        words[column] =
+            read_column(buffers[column], &values->columns[column], turned, start, n);
+    }
     if (values->width == 1)
         memcpy(out, words[0], 2 * n);
     else if (values->width == 2)
         for (size_t k = 0; k < n; k++) {
-            out[2 * k] = words[0][k];
-            out[2 * k + 1] = words[1][k];
+            out[2 * k] = word_at(words[0], k);
+            out[2 * k + 1] = word_at(words[1], k);
         }
     else
         for (size_t k = 0; k < n; k++)
             for (int column = 0; column < MOST_WORDS; column++)
-                out[MOST_WORDS * k + column] = words[column][k];
+                out[MOST_WORDS * k + column] = word_at(words[column], k);
 }
 
 #define SPREAD(WIDTH, TYPE)                                                              \
@@ -211,17 +268,42 @@ place(Py_buffer *out, int kind, const Py_buffer *mask, const Values *values)
     }
 }
 
-/* Fill in the columns, of which `buffers` holds the sections; 0 where they do not fit. */
+/* Of what is given for each plane, of its bytes and its alphabet; 0 where they do not fit. */
+static int
+set_plane(Plane *plane, const Py_buffer *bytes, const Py_buffer *alphabet, Py_ssize_t count)
+{
+    const Py_ssize_t n = alphabet->len;
+    plane->data = bytes->buf;
+    plane->bits = n == 0 ? 8 : n == 1 ? 0 : n == 2 ? 1 : n <= 4 ? 2 : 4;
+    if (n > 16 || bytes->len != (count * plane->bits + 7) / 8)
+        return 0;
+    if (n == 0)
+        return 1;
+    uint8_t padded[16] = {0};
+    memcpy(padded, alphabet->buf, (size_t)n);
+    if (plane->bits == 0)
+        plane->groups[0][0] = padded[0];
+    else
+        for (int byte = 0; byte < 256; byte++)
+            for (int k = 0; k * plane->bits < 8; k++)
+                plane->groups[byte][k] =
+                    padded[byte >> (k * plane->bits) & ((1 << plane->bits) - 1)];
+    return 1;
+}
+
 static int
 set_columns(Values *values, const Py_buffer *buffers)
 {
-    for (int column = 0; column < values->width; column++) {
-        const Py_buffer *high = &buffers[2 * column], *low = high + 1;
-        int is_split = low->len != 0;
-        if (high->len != (is_split ? 1 : 2) * values->count || (is_split && low->len != high->len))
+    for (int i = 0; i < values->width; i++, buffers += SECTIONS) {
+        Column *column = &values->columns[i];
+        column->words = NULL;
+        if (buffers[1].len == 0 && buffers[2].len == 0 && buffers[3].len == 0) {
+            column->words = buffers[0].buf;
+            if (buffers[0].len != 2 * values->count)
+                return 0;
+        } else if (!set_plane(&column->high, buffers, buffers + 1, values->count) ||
+                   !set_plane(&column->low, buffers + 2, buffers + 3, values->count))
             return 0;
-        values->high[column] = high->buf;
-        values->low[column] = is_split ? low->buf : NULL;
     }
     return 1;
 }
@@ -229,8 +311,8 @@ set_columns(Values *values, const Py_buffer *buffers)
 static PyObject *
 place_values(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    Py_buffer out, mask, buffers[2 * MOST_WORDS];
-    Values values = {0};
+    Py_buffer out, mask, buffers[SECTIONS * MOST_WORDS];
+    Values values;
     PyObject *sections;
     Py_ssize_t placed = -1;
     int kind, held = 0;
@@ -238,12 +320,14 @@ place_values(PyObject *Py_UNUSED(module), PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "w*iy*O!np:place_values", &out, &kind, &mask, &PyTuple_Type,
                           &sections, &values.count, &values.turned))
         return NULL;
-    Py_ssize_t given = PyTuple_GET_SIZE(sections);
-    values.width = (int)(given / 2);
-    if (given != 2 && given != 4 && given != 8)
-        PyErr_SetString(PyExc_ValueError, "A value has 1, 2 or 4 columns of two sections.");
-    else if (kind < ALL || kind > GAPS || out.len % given || (uintptr_t)out.buf % (size_t)given)
+    const Py_ssize_t given = PyTuple_GET_SIZE(sections), itemsize = 2 * given / SECTIONS;
+    values.width = (int)(given / SECTIONS);
+    if (given != SECTIONS && given != 2 * SECTIONS && given != 4 * SECTIONS)
+        PyErr_SetString(PyExc_ValueError, "A value has 1, 2 or 4 columns of four sections.");
+    else if (kind < ALL || kind > GAPS || out.len % itemsize || (size_t)out.buf % itemsize)
         PyErr_SetString(PyExc_ValueError, "There is no such mask, or no whole values in out.");
+    else if (values.count < 0 || values.count > PY_SSIZE_T_MAX / 8)
+        PyErr_SetString(PyExc_ValueError, "Sections cannot have so many values.");
     while (held < given && !PyErr_Occurred())
         if (PyObject_GetBuffer(PyTuple_GET_ITEM(sections, held), &buffers[held], PyBUF_SIMPLE) == 0)
             held++;
@@ -270,8 +354,8 @@ PyDoc_STRVAR(
     "    out: Entries, zeros, contiguous; written to.\n"
     "    kind: A MarkKind.\n"
     "    mask: The bytes of the mask.\n"
-    "    sections: The high bytes of each column of words and the low ones; or the column,\n"
-    "        and nothing.\n"
+    "    sections: Of each column of words its high bytes, their alphabet, its low bytes and\n"
+    "        their alphabet, as a blob has them decoded; or the column, and three times nothing.\n"
     "    count: How many values there are.\n"
     "    turned: Whether the last column was.\n\n"
     "Returns:\n"

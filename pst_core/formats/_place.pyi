@@ -6,7 +6,7 @@ def place_values(
     out: NDArray[Any],
     kind: int,
     mask: NDArray[Any],
-    sections: tuple[NDArray[Any], ...],
+    sections: tuple[NDArray[Any] | bytes, ...],
     count: int,
     turned: bool,
     /,

@@ -29,7 +29,7 @@ from pst_core.formats.mask_coding import (
 )
 from pst_core.formats.placing import place
 from pst_core.formats.streams import Bytes, Decode, MalformedError, decode_deflated, decode_frame
-from pst_core.formats.value_coding import Sections, ValueDecoder, as_words, encode_words
+from pst_core.formats.value_coding import Sections, as_words, decode_columns, encode_words
 
 MAGIC = b"PSTB"
 VERSION = 2
@@ -203,7 +203,7 @@ def _record(dtype: np.dtype[Any]) -> struct.Struct:
 def _fill(out: Values, segment: _Segment, name: str) -> None:
     """Give the kept entries of a segment their values."""
     try:
-        values = ValueDecoder(
+        values = decode_columns(
             segment.words, segment.kept, turned=segment.turned, decode=segment.decode
         )
     except MalformedError as error:

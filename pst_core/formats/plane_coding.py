@@ -5,6 +5,7 @@ most of the frequency, as the exponents of what a threshold keeps. A code for gr
 not, and has fewer bytes to decode.
 """
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -14,6 +15,34 @@ from pst_core.formats.streams import Bytes, Decode, MalformedError, encode
 
 _MOST = 16  # values that fit two to a byte
 _SAMPLE = 1 << 12  # bytes that mostly show whether there are more
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """A decoded plane.
+
+    Args:
+        data: Its bytes; with an alphabet, indices into it in groups; with one of a single value,
+            nothing.
+        alphabet: At most 16 values, or none.
+    """
+
+    data: Bytes
+    alphabet: bytes = b""
+
+    def spell_out(self, count: int) -> Bytes:
+        """Its bytes, of which there are so many."""
+        number = len(self.alphabet)
+        if number == 0:
+            return self.data
+        if number == 1:
+            return np.full(count, self.alphabet[0], np.uint8)
+        indices = _indices(_bits(number))
+        values = np.frombuffer(self.alphabet.ljust(_MOST, b"\0"), np.uint8)
+        # All values of a byte at once, as one integer of as many bytes.
+        table: NDArray[np.generic] = values[indices].view(f"<u{indices.shape[1]}").reshape(256)
+        plane: Bytes = table.take(self.data).view(np.uint8)
+        return plane[:count]
 
 
 def encode_plane(plane: Bytes) -> bytes | None:
@@ -37,22 +66,21 @@ def encode_plane(plane: Bytes) -> bytes | None:
     return _shorter(head + (encode(groups) or groups.tobytes()), plane)
 
 
-def decode_plane(coded: Bytes, count: int, decode: Decode) -> Bytes:
+def decode_plane(coded: Bytes, count: int, decode: Decode) -> Plane:
     """Decode a plane of so many bytes, by the version that coded it; raises MalformedError."""
     if coded.size == 0 or coded[0] > _MOST or coded.size <= coded[0]:
         raise MalformedError("there is no such alphabet")
     number = int(coded[0])
     alphabet, stream = coded[1 : 1 + number], coded[1 + number :]
-    if number == 1:
-        if stream.size:
-            raise MalformedError("a plane of one value has indices")
-        return np.full(count, alphabet[0])
-    bits = _bits(number) if number else 8
-    length = -(-count * bits // 8)
+    length = -(-count * _bits(number) // 8)
+    if number == 1 and stream.size:
+        raise MalformedError("a plane of one value has indices")
     groups = stream if stream.size >= length else decode(stream, length)
     if groups.size != length:
         raise MalformedError("a plane has another length")
-    return groups if number == 0 else _ungroup(groups, alphabet, bits, count)
+    if number > 1:
+        _check_indices(groups, number, count)
+    return Plane(groups, alphabet.tobytes())
 
 
 def _alphabet(plane: Bytes) -> Bytes:
@@ -65,8 +93,10 @@ def _alphabet(plane: Bytes) -> Bytes:
 
 
 def _bits(number: int) -> int:
-    """Of an index into so many values: 1, 2 or 4."""
-    return 1 if number <= 2 else 2 if number <= 4 else 4  # noqa: PLR2004
+    """Of an index into so many values: 0, 1, 2 or 4; 8 for no alphabet."""
+    if number == 0:
+        return 8
+    return 0 if number == 1 else 1 if number <= 2 else 2 if number <= 4 else 4  # noqa: PLR2004
 
 
 def _group(indices: Bytes, bits: int) -> Bytes:
@@ -80,24 +110,17 @@ def _group(indices: Bytes, bits: int) -> Bytes:
     return groups
 
 
-def _ungroup(groups: Bytes, alphabet: Bytes, bits: int, count: int) -> Bytes:
-    in_a_byte = 8 // bits
+def _check_indices(groups: Bytes, number: int, count: int) -> None:
+    bits = _bits(number)
     highest = (1 << bits) - 1
-    indices = _indices(bits)
-    unused = groups.size * in_a_byte - count
-    if unused and indices[groups[-1], -unused:].any():
+    unused = groups.size * (8 // bits) - count
+    if unused and _indices(bits)[groups[-1], -unused:].any():
         raise MalformedError("unused bits are not zero")
     # Arithmetic on bytes is several times as fast as a look into a table.
-    if alphabet.size <= highest and any(
-        ((groups >> shift) & highest).max(initial=0) >= alphabet.size for shift in range(0, 8, bits)
+    if number <= highest and any(
+        ((groups >> shift) & highest).max(initial=0) >= number for shift in range(0, 8, bits)
     ):
         raise MalformedError("an index is outside its alphabet")
-    # All values of a byte at once, as one integer of as many bytes.
-    values = np.zeros((1 << bits), np.uint8)
-    values[: alphabet.size] = alphabet
-    table: NDArray[np.generic] = values[indices].view(f"<u{in_a_byte}").reshape(256)
-    plane: Bytes = table.take(groups).view(np.uint8)
-    return plane[:count]
 
 
 @cache

@@ -7,12 +7,13 @@ exponent beside the mantissa, and the two depend on each other there.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pst_core.formats.plane_coding import decode_plane, encode_plane
+from pst_core.formats.plane_coding import Plane, decode_plane, encode_plane
 from pst_core.formats.streams import Bytes, Decode, MalformedError, estimate_bits
 
 Words: TypeAlias = NDArray[np.uint16]
@@ -53,8 +54,26 @@ def encode_words(words: Words) -> tuple[bool, list[tuple[bytes, bytes]]]:
     return is_turned, [_encode_column(column) for column in columns]
 
 
-class ValueDecoder:
-    """Values as `encode_words` gave them, joined from any of them on.
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Decoded values.
+
+    Args:
+        columns: Each whole, or in planes of its high bytes and its low ones; the least significant
+            first.
+        count: How many values there are.
+        turned: Whether the most significant column was.
+    """
+
+    columns: Sequence[Words | tuple[Plane, Plane]]
+    count: int
+    turned: bool
+
+
+def decode_columns(
+    sections: Sequence[Sections], count: int, *, turned: bool, decode: Decode
+) -> Columns:
+    """Decode values as `encode_words` coded them.
 
     Args:
         sections: Of each column.
@@ -65,14 +84,20 @@ class ValueDecoder:
     Raises:
         MalformedError: A section is.
     """
+    return Columns([_decode_column(*pair, count, decode) for pair in sections], count, turned)
 
-    def __init__(
-        self, sections: Sequence[Sections], count: int, *, turned: bool, decode: Decode
-    ) -> None:
-        self.count = count
-        self.turned = turned
-        # Of each the high bytes and the low ones; or itself, and nothing.
-        self.columns = [_decode_column(*pair, count, decode) for pair in sections]
+
+class Joiner:
+    """Values joined from their columns, from any value on."""
+
+    def __init__(self, values: Columns) -> None:
+        self._turned = values.turned
+        self._columns = [
+            column
+            if isinstance(column, np.ndarray)
+            else (column[0].spell_out(values.count), column[1].spell_out(values.count))
+            for column in values.columns
+        ]
 
     def write(self, start: int, words: Words) -> None:
         """Write values into their places.
@@ -84,7 +109,7 @@ class ValueDecoder:
         for begin in range(0, len(words), _BLOCK):
             out = words[begin : begin + _BLOCK]
             part = slice(start + begin, start + begin + len(out))
-            if len(self.columns) == 1:
+            if len(self._columns) == 1:
                 out[:, 0] = self._column(0, part)
                 continue
             # Whole pairs of words: writing every second word takes twice as long.
@@ -96,9 +121,11 @@ class ValueDecoder:
                 pair |= self._column(2 * index, part).astype(_PAIR)
 
     def _column(self, index: int, part: slice) -> Words:
-        high, low = self.columns[index]
-        column = _join(high[part], low[part])
-        is_turned = self.turned and index == len(self.columns) - 1
+        whole = self._columns[index]
+        column = (
+            whole[part] if isinstance(whole, np.ndarray) else _join(whole[0][part], whole[1][part])
+        )
+        is_turned = self._turned and index == len(self._columns) - 1
         return _turn(column, 15) if is_turned else column
 
 
@@ -121,28 +148,25 @@ def _split(column: Words) -> tuple[Bytes, Bytes]:
 
 def _decode_column(
     first: Bytes, second: Bytes, count: int, decode: Decode
-) -> tuple[Bytes | Words, Bytes]:
-    """The high bytes of a column and the low ones; or the column, and nothing."""
+) -> Words | tuple[Plane, Plane]:
     if second.size:
         return _plane(first, count, decode), _plane(second, count, decode)
     if first.size != _WORD.itemsize * count:
         raise MalformedError("a column has another length")
-    return first.view(_WORD), second
+    return first.view(_WORD)
 
 
-def _join(high: Bytes | Words, low: Bytes) -> Words:
-    if low.size == 0:
-        return high.view(_WORD)
+def _join(high: Bytes, low: Bytes) -> Words:
     column: Words = high.astype(_WORD)
     column <<= 8
     column |= low.astype(_WORD)
     return column
 
 
-def _plane(section: Bytes, count: int, decode: Decode) -> Bytes:
+def _plane(section: Bytes, count: int, decode: Decode) -> Plane:
     if section.size > count:
         raise MalformedError("a plane is longer than it has to be")
-    return section if section.size == count else decode_plane(section, count, decode)
+    return Plane(section) if section.size == count else decode_plane(section, count, decode)
 
 
 def _turn(column: Words, bits: int) -> Words:

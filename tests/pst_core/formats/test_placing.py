@@ -1,5 +1,6 @@
 """Values put where a mask says, in C: as NumPy does it, and never outside what they were given."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pst_core.formats.mask_coding import MarkKind
+from pst_core.formats.placing import sections_of
+from pst_core.formats.plane_coding import Plane
+from pst_core.formats.value_coding import Columns, Joiner, as_words
 
 place = pytest.importorskip(
     "pst_core.formats._place", reason="it was installed without a C compiler"
@@ -17,6 +21,9 @@ place = pytest.importorskip(
 BLOCK = 2048  # of _place.c
 SIZES = (1, 8, 63, 64, 65, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 77)
 CANARY = 0xA5
+INDEX_BITS = {0: 8, 1: 0, 2: 1, 4: 2, 16: 4}
+NOTHING = (b"", b"", b"")
+WHOLE = (b"1234", *NOTHING)  # a column of two words
 SKIP = 255
 
 
@@ -32,18 +39,31 @@ class Out:
         return bool((self.memory[:64] == CANARY).all() and (self.memory[-64:] == CANARY).all())
 
 
-def sections(
-    values: NDArray[Any], width: int, split: list[bool], *, turned: bool
-) -> tuple[Any, ...]:
-    """Values as a blob has them: a pair for each column of words."""
-    columns = values.view("<u2").reshape(values.size, width).T.copy()
-    if turned:
-        columns[-1] = columns[-1] << 1 | columns[-1] >> 15
-    pairs: list[Any] = []
-    for column, is_split in zip(columns, split, strict=True):
-        high, low = (column >> 8).astype(np.uint8), column.astype(np.uint8)
-        pairs += (high, low) if is_split else (column, b"")
-    return tuple(pairs)
+def plane(rng: np.random.Generator, number: int, count: int) -> Plane:
+    """A plane of so many bytes: indices into so many values; 0: the bytes themselves."""
+    bits = next(bits for most, bits in INDEX_BITS.items() if number <= most)
+    data = rng.integers(0, 256, -(-count * bits // 8), np.uint8)
+    return Plane(data, rng.bytes(number))
+
+
+def columns(
+    rng: np.random.Generator, numbers: Sequence[int | None], count: int, *, turned: bool
+) -> Columns:
+    """Values at random; the planes of a column of so many values, None: a column that is whole."""
+    return Columns(
+        [
+            rng.integers(0, 1 << 16, count, np.uint16)
+            if number is None
+            else (plane(rng, number, count), plane(rng, number // 3, count))
+            for number in numbers
+        ],
+        count,
+        turned,
+    )
+
+
+def sections(values: Columns) -> tuple[Any, ...]:
+    return tuple(each for column in values.columns for each in sections_of(column))
 
 
 def marks(keep: NDArray[np.bool_], kind: MarkKind) -> bytes:
@@ -69,19 +89,23 @@ def marks(keep: NDArray[np.bool_], kind: MarkKind) -> bytes:
 def test_each_kept_entry_gets_the_next_value(
     size: int, width: int, density: float, kind: MarkKind, turned: bool, data: st.DataObject
 ) -> None:
-    split = data.draw(st.lists(st.booleans(), min_size=width, max_size=width))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     keep = np.ones(size, np.bool_) if kind is MarkKind.ALL else rng.random(size) < density
     # In runs too, so that whole words and blocks keep nothing.
     keep &= kind is MarkKind.ALL or np.arange(size) // data.draw(st.integers(1, 3000)) % 2 == 0
-    values = rng.integers(0, 256, 2 * width * int(keep.sum()), np.uint8).view(f"<u{2 * width}")
-    given_sections = sections(values, width, split, turned=turned)
+    count = int(keep.sum())
+    # A column without values is whole.
+    number = st.sampled_from([None, 0, 1, 2, 3, 4, 5, 12, 16]) if count else st.none()
+    numbers = data.draw(st.lists(number, min_size=width, max_size=width))
+    values = columns(rng, numbers, count, turned=turned)
     out = Out(size, width)
 
-    assert place(out.entries, kind, marks(keep, kind), given_sections, values.size, turned)
+    assert place(out.entries, kind, marks(keep, kind), sections(values), count, turned)
 
-    expected = np.zeros(size, values.dtype)
-    expected[keep] = values
+    joined = np.empty(count, out.entries.dtype)
+    Joiner(values).write(0, as_words(joined))
+    expected = np.zeros_like(out.entries)
+    expected[keep] = joined
     assert np.array_equal(out.entries, expected)
     assert out.is_kept_within()
 
@@ -114,41 +138,45 @@ def test_a_mask_that_keeps_another_number_is_told_and_nothing_is_written_outside
             steps = int((noise + (noise != SKIP).astype(np.int64)).sum())
             kept, fits = int((noise != SKIP).sum()), steps <= size
     count = max(kept + more, 0)
-    values = np.zeros(2 * width * count, np.uint8).view(f"<u{2 * width}")
-    columns = sections(values, width, [True] * width, turned=False)
+    values = columns(rng, [4 if count else None] * width, count, turned=False)
     out = Out(size, width)
 
-    is_right = place(out.entries, kind, noise, columns, count, False)
+    is_right = place(out.entries, kind, noise, sections(values), count, False)
 
     assert is_right == (fits and kept == count)
     assert out.is_kept_within()
 
 
 @pytest.mark.parametrize(
-    ("out", "kind", "columns", "count"),
+    ("out", "kind", "given", "count"),
     [
-        (bytearray(8), 0, (b"aa", b"bb", b"cc"), 2),
+        (bytearray(8), 0, WHOLE[:3], 2),
+        (bytearray(8), 0, WHOLE * 3, 2),
         (bytearray(8), 0, (), 2),
-        (bytearray(8), 0, (b"",) * 10, 0),
-        (bytearray(8), 3, (b"1234", b"", b"1234", b""), 2),
-        (bytearray(8), -1, (b"1234", b"", b"1234", b""), 2),
-        (bytearray(7), 0, (b"1234", b"", b"1234", b""), 2),
-        (bytearray(8), 0, (b"123", b"", b"1234", b""), 2),
-        (bytearray(8), 0, (b"12", b"1", b"1234", b""), 2),
-        (bytearray(8), 0, (b"1234", b"", b"1234", b""), 1),
-        (bytearray(8), 0, (b"1234", b"", b"1234", b""), -2),
-        (memoryview(bytearray(12))[1:9], 0, (b"1234", b"", b"1234", b""), 2),
+        (bytearray(8), 3, WHOLE * 2, 2),
+        (bytearray(8), -1, WHOLE * 2, 2),
+        (bytearray(7), 0, WHOLE * 2, 2),
+        (memoryview(bytearray(12))[1:9], 0, WHOLE * 2, 2),
+        (bytearray(8), 0, WHOLE * 2, 1),
+        (bytearray(8), 0, WHOLE * 2, -2),
+        (bytearray(8), 0, WHOLE * 2, 2**63 - 1),
+        (bytearray(8), 0, (b"123", *NOTHING, *WHOLE), 2),
+        (bytearray(8), 0, (b"12", b"", b"1", b"", *WHOLE), 2),
+        (bytearray(8), 0, (b"1", b"ab", b"12", b"", *WHOLE), 9),
+        (bytearray(8), 0, (b"1", b"a", b"12", b"", *WHOLE), 2),
+        (bytearray(8), 0, (b"", b"ab", b"12", b"", *WHOLE), 2),
+        (bytearray(8), 0, (b"1", bytes(17), b"12", b"", *WHOLE), 2),
     ],
 )
 def test_what_does_not_fit_together_is_refused(
-    out: bytearray | memoryview, kind: int, columns: tuple[bytes, ...], count: int
+    out: bytearray | memoryview, kind: int, given: tuple[bytes, ...], count: int
 ) -> None:
     with pytest.raises(ValueError, match=r"column|mask|Sections"):
-        place(out, kind, b"", columns, count, False)
+        place(out, kind, b"", given, count, False)
 
 
 def test_what_cannot_be_written_to_is_refused() -> None:
     with pytest.raises(TypeError):
-        place(bytes(8), 0, b"", (b"1234", b"", b"1234", b""), 2, False)
+        place(bytes(8), 0, b"", WHOLE * 2, 2, False)
     with pytest.raises(TypeError):
-        place(bytearray(8), 0, b"", (b"1234", b"", None, b""), 2, False)
+        place(bytearray(8), 0, b"", (*WHOLE, None, *NOTHING), 2, False)
