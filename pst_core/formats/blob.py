@@ -9,7 +9,6 @@ import mmap
 import struct
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
@@ -51,6 +50,7 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     code: np.dtype(name) for code, name in ((1, "<f4"), (2, "<f2"), (3, "<u2"), (4, "<f8"))
 }
 _DTYPE_CODES = {dtype: code for code, dtype in _DTYPES.items()}
+_MASK_CODINGS = frozenset(MaskCoding)
 _MAX_DIMENSIONS = 8
 _ALIGNMENT = 8
 # Every section starts where this divides, as words are read fastest.
@@ -174,10 +174,12 @@ def unpack_mask(blob: Blob, name: str) -> Mask:
     flat = _zeros(header, np.dtype(np.bool_), name)
     for start, segment in segments:
         out = flat[start : start + segment.size]
-        with _decoding_mask(name):
+        try:
             marks = _marks(segment, name)
             for kept in positions(marks) if marks is not None else ():
                 out[kept] = True
+        except MalformedError as error:
+            raise _corrupt_mask(name, error) from None
     return flat.reshape(header.shape)
 
 
@@ -208,24 +210,18 @@ def _fill(out: Values, segment: _Segment, name: str) -> None:
         )
     except MalformedError as error:
         raise _corrupt(name, f"its values are malformed: {error}") from None
-    with _decoding_mask(name):
+    try:
         marks = _marks(segment, name)
         if marks is not None:
             place(out, marks, values)
+    except MalformedError as error:
+        raise _corrupt_mask(name, error) from None
 
 
 def _marks(segment: _Segment, name: str) -> Marks | None:
     coding = segment.mask_coding
-    _require(coding in tuple(MaskCoding), name, f"there is no mask coding {coding}")
+    _require(coding in _MASK_CODINGS, name, f"there is no mask coding {coding}")
     return decode_mask(MaskCoding(coding), segment.mask, segment.size, segment.kept, segment.decode)
-
-
-@contextmanager
-def _decoding_mask(name: str) -> Iterator[None]:
-    try:
-        yield
-    except MalformedError as error:
-        raise _corrupt(name, f"its mask is malformed: {error}") from None
 
 
 def _parse(blob: Blob, name: str) -> tuple[Header, Iterator[tuple[int, _Segment]]]:
@@ -327,6 +323,10 @@ def _name(mask: Mask | None) -> str:
 def _require(condition: bool, name: str, problem: str) -> None:
     if not condition:
         raise _corrupt(name, problem)
+
+
+def _corrupt_mask(name: str, error: MalformedError) -> CheckpointCorruptError:
+    return _corrupt(name, f"its mask is malformed: {error}")
 
 
 def _corrupt(name: str, problem: str) -> CheckpointCorruptError:
