@@ -10,11 +10,17 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#define HAS_AVX2
+#define AVX2 __attribute__((target("avx2,popcnt")))
+#include <immintrin.h>
+#endif
+
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "The layout is little-endian."
 #endif
 
-enum { BLOCK = 2048, MOST_WORDS = 4, SECTIONS = 4, SKIP = 255 };
+enum { BLOCK = 4096, MOST_WORDS = 4, SECTIONS = 4, SKIP = 255 };
 enum { ALL = 0, BITS = 1, GAPS = 2 };
 
 /* One byte of each value: `bits` of 8 as they are, else indices into an alphabet, 8 / bits of them
@@ -23,6 +29,7 @@ typedef struct {
     const uint8_t *data;
     int bits;
     uint8_t groups[256][8]; /* what each byte stands for */
+    uint8_t nibbles[2][16]; /* what each half of a byte does, where that is one value or two */
 } Plane;
 
 typedef struct {
@@ -40,13 +47,52 @@ typedef struct {
 /* Give the entries of whole 64-bit words of a mask the next values; others stay zero. */
 typedef void (*Spread)(void *out, const uint64_t *mask, size_t words, const void *values);
 
-#define EXPAND(N)                                                                        \
-    for (size_t k = 0; k * N < skip + n; k++)                                            \
+/* What is inlined is compiled once for any processor, and once for those with AVX2. */
+#define INLINED static inline __attribute__((always_inline))
+
+#ifdef HAS_AVX2
+/* Sixteen groups at a time, where they are of two values or four; returns how many it has done. */
+AVX2 static size_t
+spell_out_avx2(uint8_t *buffer, const Plane *plane, const uint8_t *data, size_t groups)
+{
+    if (plane->bits == 1)
+        return 0;
+    const __m128i half = _mm_set1_epi8(15);
+    const __m128i first = _mm_loadu_si128((const __m128i *)plane->nibbles[0]);
+    const __m128i second = _mm_loadu_si128((const __m128i *)plane->nibbles[1]);
+    size_t k = 0;
+    for (; k + 16 <= groups; k += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(data + k));
+        __m128i low = _mm_and_si128(bytes, half);
+        __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), half);
+        __m128i a = _mm_shuffle_epi8(first, low), c = _mm_shuffle_epi8(first, high);
+        if (plane->bits == 4) {
+            __m128i *out = (__m128i *)(buffer + 2 * k);
+            _mm_storeu_si128(out, _mm_unpacklo_epi8(a, c));
+            _mm_storeu_si128(out + 1, _mm_unpackhi_epi8(a, c));
+        } else {
+            __m128i *out = (__m128i *)(buffer + 4 * k);
+            __m128i b = _mm_shuffle_epi8(second, low), d = _mm_shuffle_epi8(second, high);
+            __m128i ab = _mm_unpacklo_epi8(a, b), cd = _mm_unpacklo_epi8(c, d);
+            _mm_storeu_si128(out, _mm_unpacklo_epi16(ab, cd));
+            _mm_storeu_si128(out + 1, _mm_unpackhi_epi16(ab, cd));
+            ab = _mm_unpackhi_epi8(a, b), cd = _mm_unpackhi_epi8(c, d);
+            _mm_storeu_si128(out + 2, _mm_unpacklo_epi16(ab, cd));
+            _mm_storeu_si128(out + 3, _mm_unpackhi_epi16(ab, cd));
+        }
+    }
+    return k;
+}
+#endif
+
+#define SPELL_OUT(N)                                                                        \
+    for (; k < groups; k++)                                                              \
         memcpy(buffer + k * N, plane->groups[data[k]], N);
 
 /* Up to BLOCK bytes of a plane, from one of them on: where they are, or in the buffer. */
-static const uint8_t *
-read_plane(uint8_t buffer[BLOCK + 16], const Plane *plane, size_t start, size_t n)
+INLINED const uint8_t *
+read_plane(uint8_t buffer[BLOCK + 16], const Plane *plane, size_t start, size_t n,
+           const int has_avx2)
 {
     if (plane->bits == 8)
         return plane->data + start;
@@ -56,17 +102,23 @@ read_plane(uint8_t buffer[BLOCK + 16], const Plane *plane, size_t start, size_t 
     }
     const size_t in_a_byte = 8 / (size_t)plane->bits, skip = start % in_a_byte;
     const uint8_t *data = plane->data + start / in_a_byte;
+    const size_t groups = (skip + n + in_a_byte - 1) / in_a_byte;
+    size_t k = 0;
+#ifdef HAS_AVX2
+    if (has_avx2)
+        k = spell_out_avx2(buffer, plane, data, groups);
+#endif
     if (in_a_byte == 2) {
-        EXPAND(2)
+        SPELL_OUT(2)
     } else if (in_a_byte == 4) {
-        EXPAND(4)
+        SPELL_OUT(4)
     } else {
-        EXPAND(8)
+        SPELL_OUT(8)
     }
     return buffer + skip;
 }
 
-static uint16_t
+INLINED uint16_t
 word_at(const uint8_t *words, size_t k)
 {
     uint16_t word;
@@ -75,16 +127,17 @@ word_at(const uint8_t *words, size_t k)
 }
 
 /* Up to BLOCK words of a column, from one of them on: where they are, or in the buffer. */
-static const uint8_t *
-read_column(uint16_t buffer[BLOCK], const Column *column, int turned, size_t start, size_t n)
+INLINED const uint8_t *
+read_column(uint16_t buffer[BLOCK], const Column *column, int turned, size_t start, size_t n,
+            const int has_avx2)
 {
     const uint8_t *words = (uint8_t *)buffer;
     if (column->words != NULL) {
         words = column->words + 2 * start;
     } else {
         uint8_t highs[BLOCK + 16], lows[BLOCK + 16];
-        const uint8_t *high = read_plane(highs, &column->high, start, n);
-        const uint8_t *low = read_plane(lows, &column->low, start, n);
+        const uint8_t *high = read_plane(highs, &column->high, start, n, has_avx2);
+        const uint8_t *low = read_plane(lows, &column->low, start, n, has_avx2);
         for (size_t k = 0; k < n; k++)
             buffer[k] = (uint16_t)(high[k] << 8 | low[k]);
     }
@@ -96,15 +149,15 @@ read_column(uint16_t buffer[BLOCK], const Column *column, int turned, size_t sta
 }
 
 /* Write up to BLOCK values, from one of them on. */
-static void
-join(uint16_t *restrict out, const Values *values, size_t start, size_t n)
+INLINED void
+join(uint16_t *restrict out, const Values *values, size_t start, size_t n, const int has_avx2)
 {
     uint16_t buffers[MOST_WORDS][BLOCK];
     const uint8_t *words[MOST_WORDS];
     for (int column = 0; column < values->width; column++) {
         int turned = values->turned && column == values->width - 1;
         words[column] =
-            read_column(buffers[column], &values->columns[column], turned, start, n);
+            read_column(buffers[column], &values->columns[column], turned, start, n, has_avx2);
     }
     if (values->width == 1)
         memcpy(out, words[0], 2 * n);
@@ -129,8 +182,9 @@ join(uint16_t *restrict out, const Values *values, size_t start, size_t n)
             for (uint64_t left = mask[word]; left; left &= left - 1)                     \
                 entries[__builtin_ctzll(left)] = *next++;                                \
     }                                                                                    \
-    static Py_ssize_t place_gaps_##WIDTH(void *out, Py_ssize_t size, const uint8_t *gaps, \
-                                         size_t n, const Values *values)                 \
+    INLINED Py_ssize_t place_gaps_##WIDTH(void *out, Py_ssize_t size, const uint8_t *gaps, \
+                                          size_t n, const Values *values,                \
+                                          const int has_avx2)                            \
     {                                                                                    \
         TYPE *entries = out, block[BLOCK];                                               \
         Py_ssize_t position = 0, done = 0;                                               \
@@ -138,7 +192,7 @@ join(uint16_t *restrict out, const Values *values, size_t start, size_t n)
             size_t end = n - start < BLOCK ? n : start + BLOCK, k = 0;                   \
             size_t there = (size_t)(values->count - done);                               \
             there = there < BLOCK ? there : BLOCK;                                       \
-            join((uint16_t *)block, values, (size_t)done, there);                        \
+            join((uint16_t *)block, values, (size_t)done, there, has_avx2);              \
             for (size_t i = start; i < end; i++) {                                       \
                 position += gaps[i];                                                     \
                 if (gaps[i] == SKIP)                                                     \
@@ -156,10 +210,7 @@ SPREAD(1, uint16_t)
 SPREAD(2, uint32_t)
 SPREAD(4, uint64_t)
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define HAS_AVX2
-#include <immintrin.h>
-
+#ifdef HAS_AVX2
 /* For each byte of a mask: of which value each of its entries is to be, -1 where of none. */
 static int8_t sources[256][8];
 
@@ -172,7 +223,7 @@ fill_sources(void)
 }
 
 /* Without a branch to be guessed, which costs most where every second entry is kept. */
-__attribute__((target("avx2,popcnt"))) static void
+AVX2 static void
 spread_2_avx2(void *out, const uint64_t *mask, size_t words, const void *values)
 {
     uint32_t *entries = out;
@@ -194,24 +245,14 @@ spread_2_avx2(void *out, const uint64_t *mask, size_t words, const void *values)
 }
 #endif
 
-static Spread
-fastest(int width)
-{
-#ifdef HAS_AVX2
-    if (width == 2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"))
-        return spread_2_avx2;
-#endif
-    return width == 1 ? spread_1 : width == 2 ? spread_2 : spread_4;
-}
-
-static Py_ssize_t
-place_bits(uint8_t *out, Py_ssize_t size, const uint8_t *bits, size_t n, const Values *values)
+INLINED Py_ssize_t
+place_bits(uint8_t *out, Py_ssize_t size, const uint8_t *bits, size_t n, const Values *values,
+           Spread spread, const int has_avx2)
 {
     enum { WORDS = BLOCK / 64 };
     /* As many values again may be read, and not used. */
     uint64_t mask[WORDS], block[2 * BLOCK];
     uint64_t last[64];
-    const Spread spread = fastest(values->width);
     const size_t itemsize = 2 * (size_t)values->width;
     size_t done = 0;
     if (n != ((size_t)size + 7) / 8)
@@ -225,7 +266,7 @@ place_bits(uint8_t *out, Py_ssize_t size, const uint8_t *bits, size_t n, const V
             kept += (size_t)__builtin_popcountll(mask[word]);
         if (kept > (size_t)values->count - done || (rest && mask[whole] >> rest))
             return -1;
-        join((uint16_t *)block, values, done, kept);
+        join((uint16_t *)block, values, done, kept, has_avx2);
         spread(out + itemsize * start, mask, whole, block);
         if (rest) {
             size_t tail = (size_t)__builtin_popcountll(mask[whole]);
@@ -238,35 +279,58 @@ place_bits(uint8_t *out, Py_ssize_t size, const uint8_t *bits, size_t n, const V
     return (Py_ssize_t)done;
 }
 
-static Py_ssize_t
-place_all(uint8_t *out, Py_ssize_t size, const Values *values)
+INLINED Py_ssize_t
+place_all(uint8_t *out, Py_ssize_t size, const Values *values, const int has_avx2)
 {
     if (values->count != size)
         return -1;
     for (size_t start = 0; start < (size_t)size; start += BLOCK) {
         size_t n = (size_t)size - start < BLOCK ? (size_t)size - start : BLOCK;
-        join((uint16_t *)(out + 2 * (size_t)values->width * start), values, start, n);
+        join((uint16_t *)(out + 2 * (size_t)values->width * start), values, start, n, has_avx2);
     }
     return size;
 }
 
-static Py_ssize_t
-place(Py_buffer *out, int kind, const Py_buffer *mask, const Values *values)
+#define PLACE(WIDTH, SPREAD)                                                             \
+    return kind == GAPS                                                                  \
+               ? place_gaps_##WIDTH(out->buf, size, mask->buf, n, values, has_avx2)      \
+               : place_bits(out->buf, size, mask->buf, n, values, SPREAD, has_avx2);
+
+/* How many entries the mask keeps, once they have their values; -1 where it does not fit. */
+INLINED Py_ssize_t
+place(Py_buffer *out, int kind, const Py_buffer *mask, const Values *values, Spread spread,
+      const int has_avx2)
 {
-    Py_ssize_t size = out->len / (2 * values->width);
-    switch (kind) {
-    case ALL:
-        return place_all(out->buf, size, values);
-    case BITS:
-        return place_bits(out->buf, size, mask->buf, (size_t)mask->len, values);
-    default: {
-        size_t n = (size_t)mask->len;
-        return values->width == 1   ? place_gaps_1(out->buf, size, mask->buf, n, values)
-               : values->width == 2 ? place_gaps_2(out->buf, size, mask->buf, n, values)
-                                    : place_gaps_4(out->buf, size, mask->buf, n, values);
-    }
+    const Py_ssize_t size = out->len / (2 * values->width);
+    const size_t n = (size_t)mask->len;
+    if (kind == ALL)
+        return place_all(out->buf, size, values, has_avx2);
+    switch (values->width) {
+    case 1:
+        PLACE(1, spread_1)
+    case 2:
+        PLACE(2, spread)
+    default:
+        PLACE(4, spread_4)
     }
 }
+
+static Py_ssize_t
+place_anywhere(Py_buffer *out, int kind, const Py_buffer *mask, const Values *values)
+{
+    return place(out, kind, mask, values, spread_2, 0);
+}
+
+#ifdef HAS_AVX2
+AVX2 static Py_ssize_t
+place_avx2(Py_buffer *out, int kind, const Py_buffer *mask, const Values *values)
+{
+    return place(out, kind, mask, values, spread_2_avx2, 1);
+}
+#endif
+
+static Py_ssize_t (*place_here)(Py_buffer *, int, const Py_buffer *, const Values *) =
+    place_anywhere;
 
 /* Of what is given for each plane, of its bytes and its alphabet; 0 where they do not fit. */
 static int
@@ -288,6 +352,9 @@ set_plane(Plane *plane, const Py_buffer *bytes, const Py_buffer *alphabet, Py_ss
             for (int k = 0; k * plane->bits < 8; k++)
                 plane->groups[byte][k] =
                     padded[byte >> (k * plane->bits) & ((1 << plane->bits) - 1)];
+    for (int half = 0; half < 16; half++)
+        for (int k = 0; k < 2; k++)
+            plane->nibbles[k][half] = plane->groups[half][k];
     return 1;
 }
 
@@ -335,7 +402,7 @@ place_values(PyObject *Py_UNUSED(module), PyObject *arguments)
         PyErr_SetString(PyExc_ValueError, "Sections are not as long as there are values.");
     if (!PyErr_Occurred()) {
         Py_BEGIN_ALLOW_THREADS
-        placed = place(&out, kind, &mask, &values);
+        placed = place_here(&out, kind, &mask, &values);
         Py_END_ALLOW_THREADS
     }
     while (held > 0)
@@ -376,7 +443,10 @@ PyMODINIT_FUNC
 PyInit__place(void)
 {
 #ifdef HAS_AVX2
-    fill_sources();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt")) {
+        fill_sources();
+        place_here = place_avx2;
+    }
 #endif
     return PyModuleDef_Init(&definition);
 }

@@ -18,7 +18,7 @@ place = pytest.importorskip(
     "pst_core.formats._place", reason="it was installed without a C compiler"
 ).place_values
 
-BLOCK = 2048  # of _place.c
+BLOCK = 4096  # of _place.c
 SIZES = (1, 8, 63, 64, 65, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 77)
 CANARY = 0xA5
 INDEX_BITS = {0: 8, 1: 0, 2: 1, 4: 2, 16: 4}
