@@ -329,8 +329,10 @@ place_avx2(Py_buffer *out, int kind, const Py_buffer *mask, const Values *values
 }
 #endif
 
-static Py_ssize_t (*place_here)(Py_buffer *, int, const Py_buffer *, const Values *) =
-    place_anywhere;
+typedef Py_ssize_t (*Place)(Py_buffer *, int, const Py_buffer *, const Values *);
+
+/* The fastest that this processor can. */
+static Place place_here = place_anywhere;
 
 /* Of what is given for each plane, of its bytes and its alphabet; 0 where they do not fit. */
 static int
@@ -376,7 +378,7 @@ set_columns(Values *values, const Py_buffer *buffers)
 }
 
 static PyObject *
-place_values(PyObject *Py_UNUSED(module), PyObject *arguments)
+place_parsed(PyObject *arguments, Place place_so)
 {
     Py_buffer out, mask, buffers[SECTIONS * MOST_WORDS];
     Values values;
@@ -402,7 +404,7 @@ place_values(PyObject *Py_UNUSED(module), PyObject *arguments)
         PyErr_SetString(PyExc_ValueError, "Sections are not as long as there are values.");
     if (!PyErr_Occurred()) {
         Py_BEGIN_ALLOW_THREADS
-        placed = place_here(&out, kind, &mask, &values);
+        placed = place_so(&out, kind, &mask, &values);
         Py_END_ALLOW_THREADS
     }
     while (held > 0)
@@ -410,6 +412,18 @@ place_values(PyObject *Py_UNUSED(module), PyObject *arguments)
     PyBuffer_Release(&mask);
     PyBuffer_Release(&out);
     return PyErr_Occurred() ? NULL : PyBool_FromLong(placed == values.count);
+}
+
+static PyObject *
+place_values(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    return place_parsed(arguments, place_here);
+}
+
+static PyObject *
+place_values_anywhere(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    return place_parsed(arguments, place_anywhere);
 }
 
 PyDoc_STRVAR(
@@ -432,6 +446,8 @@ PyDoc_STRVAR(
 
 static PyMethodDef methods[] = {
     {"place_values", place_values, METH_VARARGS, place_values_doc},
+    {"place_values_anywhere", place_values_anywhere, METH_VARARGS,
+     "As place_values, as a processor without AVX2 does it."},
     {NULL, NULL, 0, NULL},
 };
 

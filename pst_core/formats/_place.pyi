@@ -11,3 +11,12 @@ def place_values(
     turned: bool,
     /,
 ) -> bool: ...
+def place_values_anywhere(
+    out: NDArray[Any],
+    kind: int,
+    mask: NDArray[Any],
+    sections: tuple[NDArray[Any] | bytes, ...],
+    count: int,
+    turned: bool,
+    /,
+) -> bool: ...

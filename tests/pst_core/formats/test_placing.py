@@ -1,6 +1,6 @@
 """Values put where a mask says, in C: as NumPy does it, and never outside what they were given."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,12 @@ from pst_core.formats.placing import sections_of
 from pst_core.formats.plane_coding import Plane
 from pst_core.formats.value_coding import Columns, Joiner, as_words
 
-place = pytest.importorskip(
+module = pytest.importorskip(
     "pst_core.formats._place", reason="it was installed without a C compiler"
-).place_values
+)
+place = module.place_values
+
+Place = Callable[..., bool]
 
 BLOCK = 4096  # of _place.c
 SIZES = (1, 8, 63, 64, 65, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 77)
@@ -84,10 +87,17 @@ def marks(keep: NDArray[np.bool_], kind: MarkKind) -> bytes:
     density=st.sampled_from([0.001, 0.1, 0.5, 0.97]),
     kind=st.sampled_from(MarkKind),
     turned=st.booleans(),
+    place=st.sampled_from([module.place_values, module.place_values_anywhere]),
     data=st.data(),
 )
 def test_each_kept_entry_gets_the_next_value(
-    size: int, width: int, density: float, kind: MarkKind, turned: bool, data: st.DataObject
+    size: int,
+    width: int,
+    density: float,
+    kind: MarkKind,
+    turned: bool,
+    place: Place,
+    data: st.DataObject,
 ) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     keep = np.ones(size, np.bool_) if kind is MarkKind.ALL else rng.random(size) < density
@@ -117,10 +127,11 @@ def test_each_kept_entry_gets_the_next_value(
     kind=st.sampled_from(MarkKind),
     fills=st.booleans(),
     more=st.sampled_from([-BLOCK, -64, -1, 0, 1, 64, BLOCK]),
+    place=st.sampled_from([module.place_values, module.place_values_anywhere]),
     seed=st.integers(0, 2**32),
 )
 def test_a_mask_that_keeps_another_number_is_told_and_nothing_is_written_outside(
-    size: int, width: int, kind: MarkKind, fills: bool, more: int, seed: int
+    size: int, width: int, kind: MarkKind, fills: bool, more: int, place: Place, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     length = -(-size // 8)
