@@ -25,6 +25,10 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && pip uninstall --yes pst-service
 
 FROM dependencies AS package
+# For the part of the reader that is in C; neither goes into the image.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends "gcc=4:14.*" "libc6-dev=2.41-*" \
+    && rm -rf /var/lib/apt/lists/*
 COPY . ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip wheel --no-deps --wheel-dir /wheels .

@@ -28,6 +28,7 @@ from pst_core.convert import Pruning, convert, materialize
 from pst_core.formats import blob, packed
 from pst_core.formats.folder import weight_bytes, weight_files
 from pst_core.formats.mask_coding import Mask
+from pst_core.formats.placing import HAS_C
 from pst_core.formats.streams import entropy_bytes
 from pst_core.formats.tensor_file import FLOATS, opened
 from pst_core.recipes import Hyperparameters
@@ -58,6 +59,7 @@ class Measured:
             a fresh process: unpacked the ones, copied by torch out of the mapped file the others.
         load_ratio: The same of `from_pretrained` with a look at every weight: dense ones are
             mapped then, and only read.
+        reads_in_c: Whether the C part of the reader was there.
     """
 
     model: str
@@ -70,6 +72,7 @@ class Measured:
     pack_rate: float
     read_ratio: float
     load_ratio: float
+    reads_in_c: bool
 
     @property
     def times_smaller(self) -> float:
@@ -99,6 +102,7 @@ def measure(model: str, sparsity: float, rounds: int) -> Iterator[Measured]:
                 pack_rate=weight_bytes(dense) / seconds,
                 read_ratio=_ratio(partial(_first, _read), dense, folder, rounds),
                 load_ratio=_ratio(partial(_timed, _load), dense, folder, rounds),
+                reads_in_c=HAS_C,
             )
 
 
@@ -201,7 +205,9 @@ def table(measured: Sequence[Measured]) -> Table:
         "read",
         "load",
     )
-    found = Table("sparsity", title=f"{measured[0].model}, beside dense float32")
+    reader = "C" if measured[0].reads_in_c else "NumPy"
+    title = f"{measured[0].model}, beside dense float32; read in {reader}"
+    found = Table("sparsity", title=title)
     for column in columns:
         found.add_column(column, justify="right")
     for each in measured:

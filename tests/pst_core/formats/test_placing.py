@@ -145,7 +145,9 @@ def test_a_mask_that_keeps_another_number_is_told_and_nothing_is_written_outside
             keep = np.unpackbits(noise, bitorder="little")
             kept, fits = int(keep[:size].sum()), noise.size == length and not keep[size:].any()
         case MarkKind.GAPS:
-            noise //= rng.integers(1, 256, dtype=np.uint8)
+            noise //= rng.choice(np.array([1, 2, 40, 255], np.uint8))
+            noise[rng.random(noise.size) < 0.01] = SKIP
+            noise[noise.size - rng.integers(0, 2) :] = SKIP
             steps = int((noise + (noise != SKIP).astype(np.int64)).sum())
             kept, fits = int((noise != SKIP).sum()), steps <= size
     count = max(kept + more, 0)
