@@ -44,7 +44,8 @@ e2e-debian: $(STAMP) ## The same, on Debian's postgresql-15 and redis-server
 	PST_TEST_BACKENDS=debian $(BIN)/python -m pytest tests/e2e
 
 gpu: $(STAMP) ## Run the tests that train and verify on the first GPU
-	CUDA_VISIBLE_DEVICES=0 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(addprefix tests/pst_core/test_,$(addsuffix .py,$(ON_A_GPU))) tests/e2e/test_main_job.py
+	$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available() and "torch sees no GPU here.")'
+	PST_TEST_GPU=0 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(addprefix tests/pst_core/test_,$(addsuffix .py,$(ON_A_GPU))) tests/e2e/test_main_job.py
 
 chaos: $(STAMP) ## Disturb a whole installation: make chaos SEED=7 SECONDS=60
 	$(BIN)/python -m tests.faults.chaos --seed $(SEED) --seconds $(SECONDS)

@@ -17,8 +17,8 @@ from tests import bucket as buckets
 from tests.bucket import Bucket
 from tests.wake_ups import WakeUps
 
-# Tests mean the CPU, also where there is a GPU; `make gpu` shows it to those that can use it.
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+# Tests mean the CPU, also where there is a GPU; `make gpu` shows one to those that can use it.
+os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("PST_TEST_GPU", "")
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,8 @@ read_plane(uint8_t buffer[BLOCK + 16], const Plane *plane, size_t start, size_t 
 #ifdef HAS_AVX2
     if (has_avx2)
         k = spell_out_avx2(buffer, plane, data, groups);
+#else
+    (void)has_avx2;
 #endif
     if (in_a_byte == 2) {
         SPELL_OUT(2)
@@ -195,15 +197,18 @@ join(uint16_t *restrict out, const Values *values, size_t start, size_t n, const
             join((uint16_t *)block, values, (size_t)done, there, has_avx2);              \
             for (size_t i = start; i < end; i++) {                                       \
                 position += gaps[i];                                                     \
-                if (gaps[i] == SKIP)                                                     \
+                if (gaps[i] == SKIP) {                                                   \
+                    if (position > size)                                                 \
+                        return -1;                                                       \
                     continue;                                                            \
+                }                                                                        \
                 if (position >= size || k == there)                                      \
                     return -1;                                                           \
                 entries[position++] = block[k++];                                        \
             }                                                                            \
             done += (Py_ssize_t)k;                                                       \
         }                                                                                \
-        return position <= size ? done : -1;                                             \
+        return done;                                                                     \
     }
 
 SPREAD(1, uint16_t)
@@ -250,8 +255,8 @@ place_bits(uint8_t *out, Py_ssize_t size, const uint8_t *bits, size_t n, const V
            Spread spread, const int has_avx2)
 {
     enum { WORDS = BLOCK / 64 };
-    /* As many values again may be read, and not used. */
-    uint64_t mask[WORDS], block[2 * BLOCK];
+    /* Of values of four bytes there is room for more, as eight are read at a time. */
+    uint64_t mask[WORDS], block[BLOCK];
     uint64_t last[64];
     const size_t itemsize = 2 * (size_t)values->width;
     size_t done = 0;
@@ -430,7 +435,8 @@ PyDoc_STRVAR(
     place_values_doc,
     "place_values(out, kind, mask, sections, count, turned, /)\n"
     "--\n\n"
-    "Give the entries of a segment that its mask keeps their values.\n\n"
+    "Give the entries of a segment that its mask keeps their values.\n"
+    "The buffers do not overlap.\n\n"
     "Args:\n"
     "    out: Entries, zeros, contiguous; written to.\n"
     "    kind: A MarkKind.\n"
@@ -451,8 +457,15 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static struct PyModuleDef_Slot slots[] = {
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_place", NULL, 0, methods, NULL, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "_place", NULL, 0, methods, slots, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC
