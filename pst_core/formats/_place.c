@@ -21,7 +21,7 @@
 #endif
 
 enum { BLOCK = 4096, MOST_WORDS = 4, SECTIONS = 4, SKIP = 255 };
-enum { ALL = 0, BITS = 1, GAPS = 2 };
+enum { ALL = 0, BITS = 1, GAPS = 2 }; /* mask_coding.MarkKind */
 
 /* One byte of each value: `bits` of 8 as they are, else indices into an alphabet, 8 / bits of them
  * to a byte, the first in the lowest bits; of no bits where all are the same. */
@@ -85,7 +85,7 @@ spell_out_avx2(uint8_t *buffer, const Plane *plane, const uint8_t *data, size_t 
 }
 #endif
 
-#define SPELL_OUT(N)                                                                        \
+#define SPELL_OUT(N)                                                                     \
     for (; k < groups; k++)                                                              \
         memcpy(buffer + k * N, plane->groups[data[k]], N);
 

@@ -11,12 +11,5 @@ def place_values(
     turned: bool,
     /,
 ) -> bool: ...
-def place_values_anywhere(
-    out: NDArray[Any],
-    kind: int,
-    mask: NDArray[Any],
-    sections: tuple[NDArray[Any] | bytes, ...],
-    count: int,
-    turned: bool,
-    /,
-) -> bool: ...
+
+place_values_anywhere = place_values

@@ -1,4 +1,7 @@
-"""Kept values put where a mask says: in C where that could be built, else with NumPy."""
+"""Kept values put where a mask says: in C where that could be built, else with NumPy.
+
+Both come decoded: mask_coding.py and value_coding.py have the codes, blob.py the layout.
+"""
 
 from typing import Any
 
